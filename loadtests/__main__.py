@@ -1,14 +1,14 @@
-"""``python -m loadtests run NAME | wrk NAME | battle | prepare NAME``: what the Makefile calls."""
+"""``python -m loadtests COMMAND``: what the Makefile calls."""
 
 import sys
 
 from rich.console import Console
 
-from loadtests import battle, toolchain
+from loadtests import battle, chores, toolchain
 from loadtests.run import load_by_hand, run
+from loadtests.server import StackFailed
 from loadtests.settings import BadSetting
 from loadtests.signals import Stopped, stopped_by_signals
-from loadtests.server import StackFailed
 from loadtests.stacks import named
 from loadtests.terminal import Terminal, table
 from loadtests.wrk import WrkFailed
@@ -16,7 +16,7 @@ from shared.address import database_name, database_uri
 from shared.seed import NotSeeded, seed
 from shared.system_packages import Unavailable, require
 
-_USAGE = "usage: python -m loadtests run NAME | wrk NAME | prepare NAME | battle"
+_USAGE = "usage: python -m loadtests run NAME | wrk NAME | prepare NAME | battle | lint | format | bench-encode"
 _BAD_INPUT = 2
 _INTERRUPTED = 130
 
@@ -32,6 +32,12 @@ def main(arguments: list[str]) -> int:
             case ["prepare", name]:
                 toolchain.prepare(named([name])[0].app)
                 return 0
+            case ["lint"]:
+                return chores.lint()
+            case ["format"]:
+                return chores.format_code()
+            case ["bench-encode"]:
+                return chores.bench_encode()
             case ["battle"]:
                 return _battle()
         print(_USAGE, file=sys.stderr)
