@@ -38,10 +38,13 @@ def _outer_environment() -> dict[str, str]:
     }
 
 
-def _finished(*arguments: str, within_s: float = 60, **settings: str) -> tuple[int, str]:
+_WITHIN_S = 60
+
+
+def _finished(*arguments: str, **settings: str) -> tuple[int, str]:
     process = _make(*arguments, **settings)
     try:
-        output, _ = process.communicate(timeout=within_s)
+        output, _ = process.communicate(timeout=_WITHIN_S)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
