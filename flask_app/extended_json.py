@@ -20,8 +20,9 @@ _EPOCH_YEAR = 1970
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
-    """Return ``document``, as the driver decoded it, as one line of relaxed Extended JSON in UTF-8.
+    """Return ``document``, as the driver decodes it by default, as one line of relaxed Extended JSON in UTF-8.
 
+    By default means UUIDs as Binary (orjson would write a ``uuid.UUID`` in its own format).
     Raises TypeError for a value that is no BSON type.
     """
     try:
@@ -36,37 +37,44 @@ def encode(document: Mapping[str, Any]) -> bytes:
 
 def _encode_by_driver(document: Mapping[str, Any]) -> bytes:
     text = json_util.dumps(document, json_options=_RELAXED, separators=(",", ":"), ensure_ascii=False)
-    return text.encode()
+    # A lone surrogate, which BSON cannot hold but a Python string can, has no UTF-8.
+    return text.encode(errors="replace")
 
 
 def _convert(value: Any) -> Any:
     kind = type(value)
     if kind is Int64:
         return int(value)
-    if kind is datetime and value.year >= _EPOCH_YEAR:
-        return {"$date": _iso_8601(value)}
+    if kind is datetime:
+        return _date(value)
     if kind is ObjectId:
         return {"$oid": value.binary.hex()}
     if isinstance(value, dict):
+        if _holds_non_finite(value.values()):
+            raise ValueError("left to the driver's writer")
         return dict(value)
     return json_util.default(value, _RELAXED)
 
 
-def _iso_8601(moment: datetime) -> str:
+def _date(moment: datetime) -> dict[str, Any]:
     # The driver decodes dates, which are UTC, as naive datetimes unless it is told otherwise.
     if moment.tzinfo is not None:
         moment = moment.astimezone(UTC).replace(tzinfo=None)
-    return moment.isoformat(timespec="milliseconds" if moment.microsecond >= 1000 else "seconds") + "Z"
+    if moment.year < _EPOCH_YEAR:
+        return json_util.default(moment, _RELAXED)
+    return {"$date": moment.isoformat(timespec="milliseconds" if moment.microsecond >= 1000 else "seconds") + "Z"}
 
 
 def _holds_non_finite(values: Iterable[Any]) -> bool:
     for value in values:
-        if type(value) is float:
+        # Exact types, which cost half of isinstance here: subclasses go through _convert.
+        kind = type(value)
+        if kind is float:
             if not isfinite(value):
                 return True
-        elif isinstance(value, dict):
+        elif kind is dict:
             if _holds_non_finite(value.values()):
                 return True
-        elif isinstance(value, list) and _holds_non_finite(value):
+        elif kind is list and _holds_non_finite(value):
             return True
     return False

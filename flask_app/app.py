@@ -1,0 +1,78 @@
+"""The service: three small handlers, and every error as JSON."""
+
+import time
+from typing import Any
+
+from flask import Flask, Response, request
+from pymongo.errors import PyMongoError
+from werkzeug.exceptions import BadRequest, HTTPException
+
+from database import Articles
+from extended_json import encode
+
+_LONGEST_SLEEP_MS = 10_000
+_ERRORS = {404: "not found", 405: "method not allowed", 500: "internal error"}
+
+
+def create_app(articles: Articles) -> Flask:
+    """Return the WSGI application that serves ``articles``."""
+    app = Flask(__name__, static_folder=None)
+    # `//mongo` is another path, not a redirect to `/mongo`.
+    app.url_map.merge_slashes = False
+
+    def route(path: str) -> Any:
+        # OPTIONS is a method like any other that is not served: 405.
+        return app.get(path, provide_automatic_options=False)
+
+    @route("/mongo")
+    def mongo() -> Response:
+        return _document_reply(articles.first("articles"))
+
+    @route("/mongo_big")
+    def mongo_big() -> Response:
+        return _document_reply(articles.first("articles_big"))
+
+    @route("/sleep")
+    def sleep() -> Response:
+        ms = _milliseconds(request.args.getlist("ms"))
+        time.sleep(ms / 1000)
+        return _json_reply(b'{"slept_ms":%d}' % ms)
+
+    @app.errorhandler(PyMongoError)
+    def database_unavailable(error: PyMongoError) -> Response:
+        # The type alone: a message can run over pages with a line for each server.
+        app.logger.warning("%s: database unavailable (%s)", request.path, type(error).__name__)
+        reply = _error_reply("database unavailable", 503)
+        reply.headers["Retry-After"] = "1"
+        return reply
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        status = error.code or 500
+        reply = _error_reply(_ERRORS.get(status) or error.description or error.name, status)
+        if status == 405:
+            reply.headers["Allow"] = "GET, HEAD"
+        return reply
+
+    return app
+
+
+def _document_reply(document: dict[str, Any] | None) -> Response:
+    return _error_reply("no document", 404) if document is None else _json_reply(encode(document))
+
+
+def _milliseconds(values: list[str]) -> int:
+    if not values:
+        return 1000
+    text = values[0]
+    if len(values) > 1 or not (text.isascii() and text.isdigit() and len(text) <= 5) or int(text) > _LONGEST_SLEEP_MS:
+        raise BadRequest(f"ms must be an integer from 0 to {_LONGEST_SLEEP_MS}")
+    return int(text)
+
+
+def _json_reply(body: bytes, status: int = 200) -> Response:
+    return Response(body, status, mimetype="application/json")
+
+
+def _error_reply(text: str, status: int) -> Response:
+    return _json_reply(b'{"error":"%s"}' % text.encode(), status)

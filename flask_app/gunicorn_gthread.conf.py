@@ -1,0 +1,29 @@
+"""gunicorn with a thread pool in each process. ``gunicorn --config gunicorn_gthread.conf.py wsgi:application``"""
+
+from config import load, usable_cpus
+
+_config = load()
+
+bind = f"{_config.host}:{_config.port}"
+worker_class = "gthread"
+# Python runs one thread at a time in each process, so one process for each processor.
+workers = _config.workers or usable_cpus()
+# The requests that may wait for the database at the same time. Idle connections hold no thread.
+threads = _config.threads or 64
+# Open connections for each worker, idle ones included.
+worker_connections = _config.worker_connections
+# Seconds until an idle connection is closed. A proxy in front must have a shorter one, or it meets a closing connection.
+keepalive = 10
+# Clients that wait to be accepted. Beyond it the kernel drops their connection attempts, which then take a second or more.
+backlog = 4096
+# A worker that is silent for longer is stuck and is replaced.
+timeout = 30
+# How long SIGTERM waits for what was accepted. Longer than the longest request, /sleep?ms=10000.
+graceful_timeout = 12
+# The heartbeat file of each worker: on a disk its writes can stall a worker.
+worker_tmp_dir = "/dev/shm"
+# No control socket: nothing here uses it, and it would leave a file.
+control_socket_disable = True
+# Errors go to stderr, and requests are logged only when asked for.
+accesslog = "-" if _config.access_log else None
+loglevel = "warning"

@@ -1,0 +1,87 @@
+"""``python launch.py STACK``: check the settings, then become the server.
+
+The commands can be typed without it; what it adds is one clear line and exit status 2 for a setting that cannot be
+used or a port that is taken, and the figures that depend on the machine.
+"""
+
+import errno
+import os
+import shlex
+import socket
+import sys
+from pathlib import Path
+
+from config import BadSetting, Config, load, usable_cpus
+
+COMMANDS = {
+    "uwsgi-threads": "uwsgi --ini uwsgi_threads.ini",
+    "uwsgi-gevent": "uwsgi --ini uwsgi_gevent.ini",
+    "gunicorn-sync": "gunicorn --config gunicorn_sync.conf.py wsgi:application",
+    "gunicorn-gthread": "gunicorn --config gunicorn_gthread.conf.py wsgi:application",
+    "gunicorn-gevent": "gunicorn --config gunicorn_gevent.conf.py wsgi_gevent:application",
+}
+# uWSGI with threads holds a thread for each open connection: so many in all, spread over the processes.
+_UWSGI_THREADS = 256
+_WANTED_BACKLOG = 4096
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1 or arguments[0] not in COMMANDS:
+        print(f"usage: python launch.py {' | '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    config = load()
+    try:
+        _require_free_port(config.host, config.port)
+    except BadSetting as reason:
+        print(reason, file=sys.stderr)
+        return 2
+    command = shlex.split(COMMANDS[arguments[0]])
+    environment = dict(os.environ)
+    if command[0] == "uwsgi":
+        environment |= _uwsgi_environment(config)
+    print(f"$ {shlex.join(command)}", file=sys.stderr, flush=True)
+    os.chdir(Path(__file__).parent)
+    try:
+        os.execvpe(command[0], command, environment)
+    except FileNotFoundError:
+        print(f"{command[0]} is not on PATH: activate the environment that requirements.lock was installed in", file=sys.stderr)
+        return 2
+
+
+def _uwsgi_environment(config: Config) -> dict[str, str]:
+    """Return what the .ini files read: uWSGI has no expressions, and refuses a backlog above the kernel's limit."""
+    workers = config.workers or usable_cpus()
+    return {
+        "HOST": config.host,
+        "PORT": str(config.port),
+        "WEB_CONCURRENCY": str(workers),
+        "THREADS": str(config.threads or -(-_UWSGI_THREADS // workers)),
+        "WORKER_CONNECTIONS": str(config.worker_connections),
+        "LISTEN_BACKLOG": str(min(_WANTED_BACKLOG, _kernel_backlog())),
+        "DISABLE_LOGGING": "false" if config.access_log else "true",
+    }
+
+
+def _kernel_backlog() -> int:
+    try:
+        return int(Path("/proc/sys/net/core/somaxconn").read_text())
+    except (OSError, ValueError):
+        return 128
+
+
+def _require_free_port(host: str, port: int) -> None:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except socket.gaierror:
+        raise BadSetting(f"HOST must be an address of this machine, not {host!r}") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise BadSetting(f"PORT {port} is in use on {host}: stop what listens there, or set another PORT") from None
+        raise BadSetting(f"HOST {host}, PORT {port} cannot be listened on: {error.strerror}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

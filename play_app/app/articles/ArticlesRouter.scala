@@ -1,0 +1,70 @@
+package articles
+
+import scala.concurrent.duration._
+import scala.concurrent.{ ExecutionContext, Future }
+
+import org.apache.pekko.actor.ActorSystem
+import org.apache.pekko.pattern.after
+import play.api.Logger
+import play.api.http.{ HttpEntity, HttpVerbs }
+import play.api.mvc.Results._
+import play.api.mvc._
+import play.api.routing.Router.Routes
+import play.api.routing.SimpleRouter
+
+/** What is served. `D` is the driver's own document: what a handler has in its hands before it is encoded. */
+final class ArticlesRouter[D: ExtendedJson](
+    documents: DocumentStore[D],
+    Action: DefaultActionBuilder,
+    actorSystem: ActorSystem
+)(implicit ec: ExecutionContext)
+    extends SimpleRouter {
+  import ArticlesRouter._
+
+  private val pages: Map[String, Handler] = Map(
+    "/mongo"     -> document("articles"),
+    "/mongo_big" -> document("articles_big"),
+    "/sleep"     -> sleep
+  )
+
+  override val routes: Routes = Function.unlift { request =>
+    pages.get(request.path).map { page =>
+      if (Allowed.contains(request.method)) page else methodNotAllowed
+    }
+  }
+
+  private def document(collection: String) = Action.async { _ =>
+    documents
+      .findOne(collection)
+      .map {
+        case Some(document) => Ok.sendEntity(HttpEntity.Strict(ExtendedJson.encode(document), JsonError.ContentType))
+        case None           => JsonError(NotFound, "no document")
+      }
+      .recover { case unavailable: DatabaseUnavailable =>
+        logger.warn(s"/$collection: ${unavailable.getMessage}")
+        JsonError(ServiceUnavailable, "database unavailable").withHeaders("Retry-After" -> "1")
+      }
+  }
+
+  private def sleep = Action.async { request =>
+    sleepMs(request) match {
+      case Some(ms) => after(ms.millis, actorSystem.scheduler)(Future.successful(Ok(s"""{"slept_ms":$ms}""").as("application/json")))
+      case None     => Future.successful(JsonError(BadRequest, "ms must be an integer from 0 to 10000"))
+    }
+  }
+
+  private def methodNotAllowed = Action {
+    JsonError(MethodNotAllowed, "method not allowed").withHeaders("Allow" -> Allowed.mkString(", "))
+  }
+}
+
+object ArticlesRouter {
+  private val logger  = Logger("articles")
+  private val Allowed = Seq(HttpVerbs.GET, HttpVerbs.HEAD)
+
+  private def sleepMs(request: RequestHeader): Option[Int] =
+    request.queryString.getOrElse("ms", Seq("1000")) match {
+      case Seq(ms) if ms.matches("[0-9]{1,5}") && ms.toInt <= 10000 => Some(ms.toInt)
+      case _                                                        => None
+    }
+}

@@ -1,0 +1,28 @@
+package articles
+
+import scala.concurrent.Future
+
+import org.apache.pekko.util.ByteString
+import play.api.http.{ HttpEntity, HttpErrorHandler, Status }
+import play.api.mvc.{ RequestHeader, Result, Results }
+
+/** Errors as JSON, in place of Play's pages. */
+object JsonError extends HttpErrorHandler {
+  val ContentType: Option[String] = Some("application/json")
+
+  def apply(status: Results.Status, error: String): Result =
+    status.sendEntity(HttpEntity.Strict(ByteString(s"""{"error":"$error"}"""), ContentType))
+
+  override def onClientError(request: RequestHeader, statusCode: Int, message: String): Future[Result] = {
+    val error = statusCode match {
+      case Status.NOT_FOUND => "not found"
+      // Not the message that Play has for it: it may quote the request.
+      case _ => "bad request"
+    }
+    Future.successful(JsonError(Results.Status(statusCode), error))
+  }
+
+  // Play has written the trace to the log by now.
+  override def onServerError(request: RequestHeader, exception: Throwable): Future[Result] =
+    Future.successful(JsonError(Results.InternalServerError, "internal error"))
+}
