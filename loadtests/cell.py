@@ -114,11 +114,7 @@ class _Watched:
         begun = time.monotonic()
         for usage in usages:
             usage.begin()
-        try:
-            measured = _run_wrk(self._bench, server, column, load, self._sample)
-        except WrkFailed:
-            _require_alive(server)
-            raise
+        measured = _run_wrk(self._bench, server, column, load, self._sample)
         for usage in usages:
             usage.end()
         self._wall_s = time.monotonic() - begun
@@ -198,14 +194,20 @@ def is_stable(rates: list[float]) -> bool:
 def _run_wrk(
     bench: Bench, server: Server, column: Column, load: Load, meanwhile: Callable[[int], None] | None = None
 ) -> Measured:
-    return wrk.run(
-        f"{server.url}{PATHS[column.endpoint]}",
-        load,
-        EXPECTED[column.endpoint],
-        cpus=bench.plan.placement.load,
-        environment=bench.run.environment,
-        meanwhile=meanwhile,
-    )
+    try:
+        return wrk.run(
+            f"{server.url}{PATHS[column.endpoint]}",
+            load,
+            EXPECTED[column.endpoint],
+            cpus=bench.plan.placement.load,
+            environment=bench.run.environment,
+            meanwhile=meanwhile,
+        )
+    except WrkFailed as failure:
+        _require_alive(server)
+        if "unable to connect" in str(failure):
+            raise StackFailed(f"{server.stack.name} lives and accepts no connection{server.tail()}") from None
+        raise
 
 
 def _observe(bench: Bench, server: Server, column: Column, duration_s: float) -> Observation:
@@ -227,7 +229,9 @@ def _load(bench: Bench, column: Column, duration_s: int) -> Load:
 def _require_alive(server: Server) -> None:
     status = server.poll()
     if status is not None:
-        raise StackFailed(f"{server.stack.name} ended by itself with status {status} while it was measured{server.tail()}")
+        raise StackFailed(
+            f"{server.stack.name} ended by itself with status {status} while it was measured{server.tail()}"
+        )
 
 
 def _still_answers(server: Server, endpoint: str) -> None:

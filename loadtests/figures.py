@@ -1,4 +1,4 @@
-"""From what wrk, the observer and mongod counted to a cell's figures (docs/results.md). Nothing here touches a process."""
+"""From what wrk, the observer and mongod counted to a cell's figures (docs/results.md). Nothing here measures."""
 
 from collections.abc import Sequence
 from statistics import median, quantiles
@@ -50,7 +50,10 @@ def latency(measured: Measured) -> dict[str, Any]:
     points = measured.quantiles
     return {
         "mean": round(measured.mean_ms, 4),
-        **{name: _at(points, at) for name, at in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("max", 1))},
+        **{
+            name: _at(points, at)
+            for name, at in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("max", 1))
+        },
         "quantiles": points,
         "samples": measured.samples,
         "first_replies_removed": measured.first_replies_removed,
@@ -119,7 +122,7 @@ def fairness(seen: Observation) -> dict[str, Any]:
 
 
 def jain(counts: Sequence[int]) -> float:
-    """Return Jain's index of fairness: 1 when all are served alike, 1/n when one of n is served alone, 0 when none is."""
+    """Return Jain's index of fairness: 1 when all are served alike, 1/n when one of n is served alone, 0 with none."""
     squares = sum(count * count for count in counts)
     return sum(counts) ** 2 / (len(counts) * squares) if squares else 0.0
 
@@ -160,7 +163,11 @@ def _losses(measured: Measured, observed: Observation | None) -> tuple[dict[str,
     if "refused" in seen:
         # wrk knocks at a closed port far more often than the observer does, but its replies end as the observer's do.
         replies = max(1, sum(connection.replies for connection in observed.connections)) if observed else 1
-        shares = {kind: count / replies * measured.replies / measured.lost for kind, count in seen.items() if kind != "refused"}
+        shares = {
+            kind: count / replies * measured.replies / measured.lost
+            for kind, count in seen.items()
+            if kind != "refused"
+        }
         scale = max(1.0, sum(shares.values()))
         shares = {kind: share / scale for kind, share in shares.items()}
         shares["refused"] = 1 - sum(shares.values())

@@ -34,7 +34,7 @@ class Reply:
     ending: str = "keep"
 
 
-def each(period: int, special: Reply, ordinary: Reply = Reply()) -> Callable[[int], Reply]:  # noqa: B008
+def each(period: int, special: Reply, ordinary: Reply = Reply()) -> Callable[[int], Reply]:
     return lambda number: special if number % period == 0 else ordinary
 
 
@@ -201,7 +201,7 @@ async def accept_slowly(server: Server, address: tuple[str, int]) -> None:
 
 
 async def listen_now_and_then(server: Server, address: tuple[str, int]) -> None:
-    """Once the load is there, listen for 0.4 s and not for 0.1 s, again and again: who connects meanwhile is refused."""
+    """Once the load is there, listen for 0.4 s and not for 0.1 s, by turns: who connects meanwhile is refused."""
     loop = asyncio.get_running_loop()
     while True:
         listening = await loop.create_server(lambda: Client(server), *address, backlog=1000)

@@ -249,7 +249,9 @@ def test_a_slow_accept_is_the_ramp_and_nothing_else(measure: Measure) -> None:
     # 10 ms each, whatever the first replies waited for.
     assert known.cell["latency_ms"]["max"] < known.cell["ramp"]["all_answered_ms"] / 2
     assert known.cell["latency_ms"]["p999"] == pytest.approx(known.p99_ms, abs=15)
-    assert known.cell["rate"]["ok_per_s"] == pytest.approx(connections * 1000 / known.cell["latency_ms"]["mean"], rel=0.05)
+    assert known.cell["rate"]["ok_per_s"] == pytest.approx(
+        connections * 1000 / known.cell["latency_ms"]["mean"], rel=0.05
+    )
 
 
 def test_one_connection_served_a_hundred_times_as_often_is_seen(measure: Measure) -> None:
