@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from math import ceil
 from typing import Any
 
 from loadtests import figures, wrk
@@ -22,6 +23,8 @@ from loadtests.wrk import Load, Measured, WrkFailed
 _UNLOADED_S = 0.35
 # A warm-up raises the rate; one that has risen by less than this from one second to the next is over.
 _STILL_RISING = 1.05
+# Half seconds of a steady rate differ by up to this much on a shared machine.
+_HALF_SECONDS_DIFFER = 1.10
 # Where wrk lost connections and the plan has no look at fairness, the observer looks for this long what became of them.
 _SECOND_LOOK_S = 1.0
 
@@ -110,15 +113,15 @@ class _Watched:
         usages = [usage for usage in (self._server, self._database) if usage]
         finds_before = self._bench.database.finds()
         self._cpu_before = CpuTimes()
-        bench_before = time.process_time()
         begun = time.monotonic()
         for usage in usages:
             usage.begin()
+        bench_before = time.process_time()
         measured = _run_wrk(self._bench, server, column, load, self._sample)
+        self._bench_s = time.process_time() - bench_before
         for usage in usages:
             usage.end()
         self._wall_s = time.monotonic() - begun
-        self._bench_s = time.process_time() - bench_before
         self._cpu_after = CpuTimes()
         _require_alive(server)
         finds_after = self._bench.database.finds()
@@ -164,7 +167,7 @@ def _warm_up(bench: Bench, server: Server, column: Column) -> dict[str, Any]:
     for step in range(1, bench.plan.warm_up_most_s + 1):
         measured = _run_wrk(bench, server, column, _load(bench, column, step_s))
         _require_alive(server)
-        rates += half_second_rates(measured.windows_ok, step_s)
+        rates += half_second_rates(measured.windows_ok, step_s, max(measured.first_replies_s, default=0))
         if step >= bench.plan.warm_up_least_s and is_stable(rates):
             break
     return {
@@ -174,21 +177,21 @@ def _warm_up(bench: Bench, server: Server, column: Column) -> dict[str, Any]:
     }
 
 
-def half_second_rates(windows: list[int], seconds: int) -> list[float]:
-    """Return the rate in each half second of a run from its windows of a tenth."""
+def half_second_rates(windows: list[int], seconds: int, ramp_s: float) -> list[float]:
+    """Return the rate in each half second of a run from its windows of a tenth, the ramp left out of the first."""
     of_half = round(0.5 / wrk.WINDOW_S)
     padded = [*windows, *[0] * (2 * seconds * of_half)]
-    return [sum(padded[of_half * n : of_half * (n + 1)]) / 0.5 for n in range(2 * seconds)]
+    halves = [padded[of_half * n : of_half * (n + 1)] for n in range(2 * seconds)]
+    # A slow ramp keeps the server as busy as the load does.
+    halves[0] = halves[0][min(ceil(ramp_s / wrk.WINDOW_S), of_half - 1) :]
+    return [sum(half) / (len(half) * wrk.WINDOW_S) for half in halves]
 
 
 def is_stable(rates: list[float]) -> bool:
-    """Return whether the rate of the last second is no more than 5 % above that of the second before it.
-
-    With a single second its halves are compared.
-    """
-    of_one = 2 if len(rates) >= 4 else 1
-    last, before = sum(rates[-of_one:]), sum(rates[-2 * of_one : -of_one])
-    return last > 0 and last <= before * _STILL_RISING
+    """Return whether the rate has stopped rising, from the rates of the last half seconds."""
+    if len(rates) < 2 or rates[-1] == 0 or rates[-1] > rates[-2] * _HALF_SECONDS_DIFFER:
+        return False
+    return len(rates) < 4 or sum(rates[-2:]) <= sum(rates[-4:-2]) * _STILL_RISING
 
 
 def _run_wrk(

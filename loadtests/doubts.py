@@ -117,8 +117,9 @@ def _fairness(cells: list[dict[str, Any]]) -> _Doubts:
         if 1 - worst < _JAIN or seen["unanswered"]:
             yield (
                 "fairness",
-                f"{name(cell)} served its connections unevenly in {seen['duration_s']:.0f} s: "
-                f"least {replies['least']:.0f}, median {replies['median']:.0f}, most {replies['most']:.0f} replies; {seen['unanswered']} had none.",
+                f"{name(cell)} served its connections unevenly in {seen['duration_s'] - seen['ramp_s']:.1f} s: "
+                f"least {replies['least']:.0f}, median {replies['median']:.0f}, most {replies['most']:.0f} replies; "
+                f"{seen['unanswered']} had none.",
             )
         elif seen["longest_gap_ms"] > _LONGEST_GAP_MS:
             yield (

@@ -107,16 +107,17 @@ def failed_fraction(ended: dict[str, Any]) -> float:
 
 def fairness(seen: Observation) -> dict[str, Any]:
     """Return the ``fairness`` part of a cell."""
-    counts = [connection.replies for connection in seen.connections]
+    counts = [connection.replies - connection.replies_in_ramp for connection in seen.connections]
     first = [connection.first_reply_s * 1000 for connection in seen.connections if connection.first_reply_s is not None]
     return {
         "duration_s": round(seen.duration_s, 3),
+        "ramp_s": round(seen.ramp_s, 3),
         "connections": len(counts),
         "replies": _spread(counts),
         "jain": round(jain(counts), 4),
         "first_reply_ms": _spread(first) if first else None,
         "longest_gap_ms": round(seen.longest_gap_s * 1000, 1),
-        "unanswered": counts.count(0),
+        "unanswered": sum(connection.replies == 0 for connection in seen.connections),
         "outcomes": observed_outcomes(seen),
     }
 
