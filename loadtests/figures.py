@@ -138,7 +138,7 @@ def finds(counted: int | None, measured: Measured, connections: int) -> dict[str
         verdict = "not counted"
     elif counted < measured.ok:
         verdict = "less"
-    elif counted > sent + 2 * connections:
+    elif counted > sent + connections:
         verdict = "more"
     else:
         verdict = "equal"

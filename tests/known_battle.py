@@ -1,6 +1,7 @@
 """A battle of known servers, small enough for tests.
 
-``python -m tests.known_battle FOLDER MONGODB_URI`` fights one in a process of its own. FOLDER takes the results; a battle that is there already is gone on with.
+``python -m tests.known_battle FOLDER MONGODB_URI`` fights one in a process of its own. FOLDER takes the results; a
+battle that is there already is gone on with.
 """
 
 import shlex

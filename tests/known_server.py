@@ -16,6 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import quantiles
 
+from pymongo import AsyncMongoClient
+from pymongo.errors import PyMongoError
+
 RIGHT_BODY = os.environ["RIGHT_BODY"].encode()
 READY = b'{"slept_ms":0}'
 TOO_LATE_S = 1.5
@@ -74,8 +77,6 @@ class Server:
         self.served_s: list[float] = []
         self.favoured: Client | None = None
         if behaviour in ("finds", "aggregates"):
-            from pymongo import AsyncMongoClient
-
             self.at_once = asyncio.Semaphore(int(os.environ.get("AT_ONCE", "100")))
             client: AsyncMongoClient = AsyncMongoClient(
                 os.environ["MONGODB_URI"], maxPoolSize=100, serverSelectionTimeoutMS=1000
@@ -133,7 +134,11 @@ class Client(asyncio.Protocol):
             print("known server: dying as it was told to", file=sys.stderr, flush=True)
             os._exit(3)
         if server.behaviour in ("finds", "aggregates"):
-            await server.ask_database()
+            try:
+                await server.ask_database()
+            except PyMongoError:
+                self.transport.close()
+                return
         elif server.behaviour in ("burns", "idle-worker"):
             burn(0.002)
         else:

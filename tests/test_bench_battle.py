@@ -62,7 +62,7 @@ def wait_until(condition: Callable[[], Any], deadline_s: float = _DEADLINE_S) ->
 
 def cells(folder: Path) -> list[dict[str, Any]]:
     path = folder / "fight" / "results.json"
-    return json.loads(path.read_text())["cells"] if path.exists() else []  # type: ignore[no-any-return]
+    return json.loads(path.read_text())["cells"] if path.exists() else []
 
 
 def servers(mark: str = "known_server.py") -> list[psutil.Process]:
