@@ -139,8 +139,8 @@ def _explain_timeout(console: Console, plan: Plan) -> None:
     if most >= _MANY_CONNECTIONS:
         console.print(
             f"{most:,} connections queue for {most:,} / R seconds at a server that answers R a second: with wrk's "
-            f"timeout of {plan.timeout_s} s that is waiting, not failing, down to {most / plan.timeout_s:,.0f} a second "
-            f"(wrk's default of 2 s would call it failing below {most / 2:,.0f}).",
+            f"timeout of {plan.timeout_s} s that is waiting, not failing, down to {most / plan.timeout_s:,.0f} a "
+            f"second (wrk's default of 2 s would call it failing below {most / 2:,.0f}).",
             highlight=False,
         )
 
