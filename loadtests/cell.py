@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from math import ceil
+from math import ceil, sqrt
 from typing import Any
 
 from loadtests import figures, wrk
@@ -25,6 +25,8 @@ _UNLOADED_S = 0.35
 _STILL_RISING = 1.05
 # Half seconds of a steady rate differ by up to this much on a shared machine.
 _HALF_SECONDS_DIFFER = 1.10
+# Standard deviations by which two counts must differ, or few replies would look like a rise.
+_CHANCE = 2
 # Where wrk lost connections and the plan has no look at fairness, the observer looks for this long what became of them.
 _SECOND_LOOK_S = 1.0
 
@@ -189,9 +191,15 @@ def half_second_rates(windows: list[int], seconds: int, ramp_s: float) -> list[f
 
 def is_stable(rates: list[float]) -> bool:
     """Return whether the rate has stopped rising, from the rates of the last half seconds."""
-    if len(rates) < 2 or rates[-1] == 0 or rates[-1] > rates[-2] * _HALF_SECONDS_DIFFER:
+    if len(rates) < 2 or rates[-1] == 0 or _has_risen(rates[-2:-1], rates[-1:], _HALF_SECONDS_DIFFER):
         return False
-    return len(rates) < 4 or sum(rates[-2:]) <= sum(rates[-4:-2]) * _STILL_RISING
+    return len(rates) < 4 or not _has_risen(rates[-4:-2], rates[-2:], _STILL_RISING)
+
+
+def _has_risen(before: list[float], now: list[float], by: float) -> bool:
+    """Return whether the half seconds ``now`` are above those ``before`` by more than a factor, and more than chance."""
+    earlier, later = sum(before) / 2, sum(now) / 2  # replies
+    return later > earlier * by and later - earlier > _CHANCE * sqrt(later + earlier)
 
 
 def _run_wrk(
@@ -261,7 +269,7 @@ def _evidence(
     database = cost["database"]
     ours = sum(part["cores"] for part in (cost["server"], cost["load"], database) if part)
     return Evidence(
-        model=entrant.stack.model,
+        slots_are=entrant.stack.slots_are,
         connections=column.connections,
         ok_per_s=ok_per_s,
         mean_latency_ms=measured.mean_ms,

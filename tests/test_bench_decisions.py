@@ -26,7 +26,7 @@ from loadtests.wrk import Measured
 SAMPLE = Path(__file__).with_name("data") / "results-sample.json"
 
 EVIDENCE = Evidence(
-    model="events",
+    slots_are="worker processes",
     connections=200,
     ok_per_s=2000,
     mean_latency_ms=100,
@@ -101,7 +101,7 @@ def sample() -> dict[str, Any]:
         ({"server_by_process": (0.97, 0.1), "workers": 1}, "server CPU", False),
         # A process whose threads run side by side is not full at one core.
         ({"server_by_process": (1.3,), "workers": 1}, "waiting", False),
-        ({"db_latency_ms": 50, "ok_per_s": 97, "slots": 5, "model": "processes"}, "pool too small", False),
+        ({"db_latency_ms": 50, "ok_per_s": 97, "slots": 5}, "pool too small", False),
         ({"db_latency_ms": 50, "ok_per_s": 3900, "slots": 400}, "waiting", False),
         ({"db_latency_ms": 20, "ok_per_s": 960}, "pool too small", False),
         ({"db_latency_ms": 20, "ok_per_s": 9500}, "waiting", False),
@@ -200,8 +200,9 @@ def test_jain(counts: list[int], index: float) -> None:
 
 @pytest.mark.parametrize(
     ("rates", "stable"),
-    [([100], False), ([100, 105], True), ([100, 130], False), ([100, 80], True), ([80, 90, 98, 100], False),
-     ([98, 99, 100, 100], True), ([0, 0], False)],
+    [([1000], False), ([1000, 1050], True), ([1000, 1300], False), ([1000, 800], True),
+     ([98, 99, 100, 100], True), ([0, 0], False),
+     ([800, 900, 980, 1000], False), ([20, 30], True)],
 )  # fmt: skip
 def test_a_warm_up_is_over_when_the_rate_stops_rising(rates: list[float], stable: bool) -> None:
     assert is_stable(rates) == stable
