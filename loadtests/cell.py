@@ -197,7 +197,7 @@ def is_stable(rates: list[float]) -> bool:
 
 
 def _has_risen(before: list[float], now: list[float], by: float) -> bool:
-    """Return whether the half seconds ``now`` are above those ``before`` by more than a factor, and more than chance."""
+    """Return whether the half seconds ``now`` are above those ``before`` by more than a factor and more than chance."""
     earlier, later = sum(before) / 2, sum(now) / 2  # replies
     return later > earlier * by and later - earlier > _CHANCE * sqrt(later + earlier)
 
