@@ -21,6 +21,8 @@ from loadtests.verdict import Evidence, ceiling, judge
 from loadtests.wrk import Load, Measured, WrkFailed
 
 _UNLOADED_S = 0.35
+# A ramp that a measurement can do without.
+_SHORT_RAMP_S = 0.3
 # A warm-up raises the rate; one that has risen by less than this from one second to the next is over.
 _STILL_RISING = 1.05
 # Half seconds of a steady rate differ by up to this much on a shared machine.
@@ -54,21 +56,21 @@ def measure_cell(bench: Bench, server: Server, entrant: Entrant, round_number: i
         check(server, endpoint)
         unloaded = observe(server.host, server.port, PATHS[endpoint], 1, _UNLOADED_S, bench.plan.timeout_s)
         bench.stage("warming up")
-        warm_up = _warm_up(bench, server, column)
-        bench.stage(f"{column.connections} connections for {bench.plan.measure_s} s")
-        load = _load(bench, column, bench.plan.measure_s)
+        warm_up, ramp_s = _warm_up(bench, server, column)
+        load = _load(bench, column, bench.plan.measure_s + ramp_s)
+        bench.stage(f"{column.connections} connections for {load.duration_s} s")
         watched = _Watched(bench, server)
         measured = watched.load(server, column, load)
         observed = None
         if bench.plan.fairness_in(column):
             bench.stage("fairness")
-            observed = _observe(bench, server, column, bench.plan.fairness_s)
+            observed = _observe(bench, server, column, bench.plan.fairness_s + ramp_s)
         elif measured.lost:
             observed = _observe(bench, server, column, _SECOND_LOOK_S)
         bench.stage("checking that it still answers")
         _still_answers(server, endpoint)
     ended, ended_by = figures.outcomes(measured, observed, column.connections)
-    rate = figures.rate(measured, column.connections, bench.plan.measure_s)
+    rate = figures.rate(measured, column.connections, load.duration_s)
     slots = entrant.slots(column.connections, bench.plan.cpus)
     cost, machine = watched.results(measured)
     return {
@@ -162,7 +164,8 @@ class _Watched:
         return {"server": server, "database": database, "load": load, "bench_cores": bench_cores}, machine
 
 
-def _warm_up(bench: Bench, server: Server, column: Column) -> dict[str, Any]:
+def _warm_up(bench: Bench, server: Server, column: Column) -> tuple[dict[str, Any], int]:
+    """Return the ``warm_up`` part of the cell, and the seconds that its ramp needs on top of a measurement."""
     step_s = warm_up_step_s(column.connections)
     begun = time.monotonic()
     rates: list[float] = []
@@ -172,11 +175,22 @@ def _warm_up(bench: Bench, server: Server, column: Column) -> dict[str, Any]:
         rates += half_second_rates(measured.windows_ok, step_s, max(measured.first_replies_s, default=0))
         if step >= bench.plan.warm_up_least_s and is_stable(rates):
             break
-    return {
+    seen = {
         "took_s": round(time.monotonic() - begun, 2),
         "stable": is_stable(rates),
         "rates_per_s": [round(rate, 1) for rate in rates],
     }
+    return seen, ramp_allowance_s(measured.first_replies_s, column.connections, bench.plan.measure_s)
+
+
+def ramp_allowance_s(first_replies_s: list[float], connections: int, most_s: int) -> int:
+    """Return the whole seconds to add to a measurement so that a slow ramp does not eat it, ``most_s`` at most.
+
+    An event loop that serves whom it has before it accepts the next may need seconds for 200 connections.
+    """
+    if len(first_replies_s) < connections:
+        return most_s
+    return min(most_s, max(0, ceil(max(first_replies_s) - _SHORT_RAMP_S)))
 
 
 def half_second_rates(windows: list[int], seconds: int, ramp_s: float) -> list[float]:

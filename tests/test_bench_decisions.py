@@ -183,7 +183,7 @@ def test_the_rate_counts_a_silence_of_the_server_but_not_the_pause_before_a_burs
 def test_a_connection_that_never_had_a_reply_does_not_make_the_whole_run_a_ramp() -> None:
     measured = replace(MEASURED, first_replies_s=[0.01] * 9)
     assert figures.ramp(measured, 10)["all_answered_ms"] is None
-    assert figures.rate(measured, 10, 2)["steady_s"] == pytest.approx(1.5)
+    assert figures.rate(measured, 10, 2)["steady_s"] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
