@@ -145,6 +145,8 @@ class Battle:
             self.results["cells"].append(cell)
             self.save()
             self.watcher.measured(cell)
+        if column.db_latency_ms and self.own_mongod:
+            mongod.cut_log()
 
     def _bring_database_back(self) -> None:
         if not self.own_mongod:
