@@ -39,15 +39,13 @@ def battle(name: str) -> int:
     """
     # A pipe is as wide as the tables need.
     console = Console() if sys.stdout.isatty() else Console(width=150)
+    resumed = os.environ.get("RESUME")
+    folder, results, plan = _resume(resumed) if resumed else (None, None, plan_from_environment(name, usable_cpus()))
+    _require_open_files(plan)
     with leftovers.alone(results_file.FOLDER), ExitStack() as stack:
         for ended in leftovers.end_leftovers(results_file.FOLDER):
             console.print(f"Ended what the last battle left running: {ended}", highlight=False)
         require(["wrk"])
-        resumed = os.environ.get("RESUME")
-        folder, results, plan = (
-            _resume(resumed) if resumed else (None, None, plan_from_environment(name, usable_cpus()))
-        )
-        _require_open_files(plan)
         uri = database_uri()
         seed(uri, database_name())
         own_mongod = not os.environ.get("MONGODB_URI")
