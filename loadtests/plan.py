@@ -17,7 +17,7 @@ VARIABLES = (
     *("CPUS_SERVER", "CPUS_DB", "CPUS_LOAD", "PLAN"),
 )
 # Set by the user, these reach every server; the bench must know them to know a stack's slots.
-_SERVER_VARIABLES = ("WEB_CONCURRENCY", "THREADS", "WORKER_CONNECTIONS", "MONGODB_MAX_POOL_SIZE", "DB_TIMEOUT_MS")
+SERVER_VARIABLES = ("WEB_CONCURRENCY", "THREADS", "WORKER_CONNECTIONS", "MONGODB_MAX_POOL_SIZE", "DB_TIMEOUT_MS")
 _AGAIN = "[again]"
 _SPARE_THREADS = 8
 _START_AND_STOP_S = 2.5
@@ -193,7 +193,7 @@ def plan_from_environment(name: str, usable_cpus: Sequence[int]) -> Plan:
     placement = chosen_placement(usable_cpus)
     cpus = len(placement.server or usable_cpus)
     chosen = named(words("STACKS") or list(stacks()))
-    own = {variable: value for variable in _SERVER_VARIABLES if (value := os.environ.get(variable))}
+    own = {variable: value for variable in SERVER_VARIABLES if (value := os.environ.get(variable))}
     full = name != "battle-quick"
     if name == "battle-2014":
         entrants = [entrant for stack in chosen for entrant in _variants_of_2014(stack, own, cpus)]
