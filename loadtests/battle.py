@@ -12,6 +12,7 @@ from loadtests.bodies import WrongReply
 from loadtests.cell import Bench, measure_cell
 from loadtests.database import Database, DatabaseGone
 from loadtests.doubts import doubts
+from loadtests.environment import describe
 from loadtests.leftovers import Run
 from loadtests.plan import Column, Entrant, Plan
 from loadtests.results import Results, is_missing
@@ -51,6 +52,7 @@ class Battle:
 
         Raises CannotWrite when the results cannot be kept, and DatabaseGone when the database does not come back.
         """
+        self._set_up()
         for round_number in range(1, self.plan.rounds + 1):
             for entrant in self.plan.order(round_number):
                 for settings, columns in self.plan.starts(entrant):
@@ -75,19 +77,29 @@ class Battle:
             for column in self.plan.columns
         )
 
+    def _set_up(self) -> None:
+        """Prepare every app before anything is measured, and note what cannot be had here."""
+        self.results["skipped"] = []
+        for entrant in self.plan.entrants:
+            self.watcher.stage(entrant, 1, "setting up")
+            try:
+                toolchain.prepare(entrant.stack.app)
+            except Unavailable as reason:
+                self.results["skipped"].append({"entrant": entrant.label, "reason": str(reason)})
+                self.watcher.given_up(entrant, f"skipped: {reason}")
+        if not self.results["cells"]:
+            # Only now the versions of what was set up are known.
+            apps = {entrant.stack.app.name: entrant.stack.app for entrant in self.plan.entrants}
+            self.results["environment"] = describe(apps.values(), self.database.version())
+        self.save()
+
     def _start_until_measured(
         self, entrant: Entrant, round_number: int, settings: dict[str, str], columns: list[Column]
     ) -> None:
         left = [column for column in columns if is_missing(self.results, entrant, round_number, column)]
         while left and not self._is_skipped(entrant):
             try:
-                self.watcher.stage(entrant, round_number, "setting up")
-                toolchain.prepare(entrant.stack.app)
                 self._serve(entrant, round_number, settings, left)
-            except Unavailable as reason:
-                self.results["skipped"].append({"entrant": entrant.label, "reason": str(reason)})
-                self.watcher.given_up(entrant, f"skipped: {reason}")
-                self.save()
             except StackFailed as failure:
                 # Where it fails to start or to stop it would do so again.
                 self._failed(entrant, round_number, None, "stack", failure)

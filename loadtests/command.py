@@ -53,11 +53,10 @@ def battle(name: str) -> int:
         database = stack.enter_context(Database(uri))
         if own_mongod:
             database.forget_delays()
-        plan = _that_can_be_delayed(console, plan, database)
         try:
+            plan = _that_can_be_delayed(console, plan, database)
             if results is None:
-                apps = {entrant.stack.app.name: entrant.stack.app for entrant in plan.entrants}
-                results = results_file.new(plan, describe(apps.values(), database.version()), _typed(name))
+                results = results_file.new(plan, describe([], database.version()), _typed(name))
             if folder is None:
                 folder = results_file.new_folder()
                 results["id"] = folder.name
