@@ -14,7 +14,7 @@ from loadtests.database import Database, DatabaseGone
 from loadtests.doubts import doubts
 from loadtests.environment import describe
 from loadtests.leftovers import Run
-from loadtests.plan import Column, Entrant, Plan
+from loadtests.plan import LATER_WARM_UP_S, Column, Entrant, Plan
 from loadtests.results import Results, is_missing
 from loadtests.server import LOOPBACK, Server, StackFailed
 from loadtests.wrk import WrkFailed
@@ -127,8 +127,10 @@ class Battle:
             self.results["starts"].append(start)
             try:
                 self.run.started(server.session)
+                warm_up_least_s = self.plan.warm_up_least_s
                 while left and server.poll() is None:
-                    self._measure(entrant, round_number, left.pop(0), server)
+                    self._measure(entrant, round_number, left.pop(0), server, warm_up_least_s)
+                    warm_up_least_s = LATER_WARM_UP_S
             except BaseException:
                 # Asked to stop, or the results cannot be kept: no time to answer what the load has in flight.
                 server.kill()
@@ -139,10 +141,12 @@ class Battle:
             begun = time.monotonic()
         start["stop_s"] = round(time.monotonic() - begun, 3)
 
-    def _measure(self, entrant: Entrant, round_number: int, column: Column, server: Server) -> None:
+    def _measure(
+        self, entrant: Entrant, round_number: int, column: Column, server: Server, warm_up_least_s: int
+    ) -> None:
         bench = Bench(self.plan, self.database, self.run, lambda what: self.watcher.stage(entrant, round_number, what))
         try:
-            cell = measure_cell(bench, server, entrant, round_number, column)
+            cell = measure_cell(bench, server, entrant, round_number, column, warm_up_least_s)
         except (StackFailed, WrongReply, WrkFailed, DatabaseGone) as error:
             # Whatever it looks like from here: without a database no stack can answer.
             gone = DatabaseGone("mongod ended, or stopped answering, while the cell was measured")

@@ -35,8 +35,10 @@ class Bench:
     stage: Callable[[str], None]
 
 
-def measure_cell(bench: Bench, server: Server, entrant: Entrant, round_number: int, column: Column) -> dict[str, Any]:
-    """Measure and return one cell (docs/results.md).
+def measure_cell(
+    bench: Bench, server: Server, entrant: Entrant, round_number: int, column: Column, warm_up_least_s: int
+) -> dict[str, Any]:
+    """Measure and return one cell (docs/results.md), after ``warm_up_least_s`` steps of warm-up at least.
 
     Raises StackFailed or WrongReply where the stack is at fault, WrkFailed or DatabaseGone where it is not.
     """
@@ -48,7 +50,7 @@ def measure_cell(bench: Bench, server: Server, entrant: Entrant, round_number: i
         check(server, endpoint)
         unloaded = observe(server.host, server.port, PATHS[endpoint], 1, _UNLOADED_S, bench.plan.timeout_s)
         bench.stage("warming up")
-        warm_up, ramp_s = _warm_up(bench, server, column)
+        warm_up, ramp_s = _warm_up(bench, server, column, warm_up_least_s)
         load = _load(bench, column, bench.plan.measure_s + ramp_s)
         bench.stage(f"{column.connections} connections for {load.duration_s} s")
         watched = _Watched(bench, server)
@@ -156,7 +158,7 @@ class _Watched:
         return {"server": server, "database": database, "load": load, "bench_cores": bench_cores}, machine
 
 
-def _warm_up(bench: Bench, server: Server, column: Column) -> tuple[dict[str, Any], int]:
+def _warm_up(bench: Bench, server: Server, column: Column, least: int) -> tuple[dict[str, Any], int]:
     """Return the ``warm_up`` part of the cell, and the seconds that its ramp needs on top of a measurement."""
     step_s = warm_up_step_s(column.connections)
     begun = time.monotonic()
@@ -165,7 +167,7 @@ def _warm_up(bench: Bench, server: Server, column: Column) -> tuple[dict[str, An
         measured = _run_wrk(bench, server, column, _load(bench, column, step_s))
         _require_alive(server)
         rates += half_second_rates(measured.windows_ok, step_s, max(measured.first_replies_s, default=0))
-        if step >= bench.plan.warm_up_least_s and is_stable(rates):
+        if step >= least and is_stable(rates):
             break
     seen = {
         "took_s": round(time.monotonic() - begun, 2),
