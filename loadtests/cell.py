@@ -21,6 +21,8 @@ from loadtests.verdict import Evidence, ceiling, judge
 from loadtests.wrk import Load, Measured, WrkFailed
 
 _UNLOADED_S = 0.35
+# More than a clock is slewed by in a minute.
+_CLOCK_STEP_S = 0.1
 # Where wrk lost connections and the plan has no look at fairness, the observer looks for this long what became of them.
 _SECOND_LOOK_S = 1.0
 
@@ -112,6 +114,7 @@ class _Watched:
         finds_before = self._bench.database.finds()
         self._cpu_before = CpuTimes()
         begun = time.monotonic()
+        clock = time.time() - begun
         for usage in usages:
             usage.begin()
         bench_before = time.process_time()
@@ -120,6 +123,8 @@ class _Watched:
         for usage in usages:
             usage.end()
         self._wall_s = time.monotonic() - begun
+        if abs(time.time() - time.monotonic() - clock) > _CLOCK_STEP_S:
+            raise WrkFailed("the machine's clock was set while wrk ran, and wrk times its replies by it")
         self._cpu_after = CpuTimes()
         _require_alive(server)
         finds_after = self._bench.database.finds()
