@@ -55,7 +55,7 @@ def how_sure(results: Results) -> str:
         ranked = ranking(results, columns(results, endpoint)[0])
         noise, source = ranked["noise"]["fraction"], ranked["noise"]["source"]
         how = "one stack, measured twice, differed by that much" if source == "a/a" else "assumed: no stack was run twice"
-        said.append(f"{noise:.1%} for the {in_words(ranked['column']).split(',')[0]} ({how})")
+        said.append(f"{100 * noise:.1f} % for the {in_words(ranked['column']).split(',')[0]} ({how})")
     if max(repeats) == 1:
         start = "Each figure was measured once, so there is no interval: take this as a first look."
     else:
@@ -96,20 +96,21 @@ def _headline(results: Results, column: Column) -> str:
     if not best:
         return ""
     groups = {row["entrant"]: _group(results, row["entrant"], column) for row in rows}
-    rates = ", ".join(per_s(groups[name]) for name in best)
     where = in_words(column)
     start = f"{where[0].upper()}{where[1:]}: "
-    if len(best) == 1:
-        said = f"{start}{best[0]} is fastest with {rates} right replies a second"
-    elif len(best) == len(rows):
-        return f"{start}no winner. {joined(best)} tie ({rates} right replies a second)."
-    else:
-        said = f"{start}{joined(best)} tie for first with {rates} right replies a second"
+    rates = [groups[name]["ok_per_s"]["median"] for name in best]
+    with_rates = f"with {min(rates):,.0f}{f' to {max(rates):,.0f}' if len(best) > 1 else ''} right replies a second"
+    bounds = [name for name in best if groups[name]["lower_bound"]]
+    if bounds:
+        with_rates += f" (at least, for {joined(bounds)})"
     slowest = rows[-1]["entrant"]
-    if slowest in best:
+    if len(best) == len(rows) > 1:
+        return f"{start}no winner. {joined(best)} tie {with_rates}."
+    said = f"{start}{best[0]} is fastest {with_rates}" if len(best) == 1 else f"{start}{joined(best)} tie for first {with_rates}"
+    if slowest in best or not groups[slowest]["ok_per_s"]["median"]:
         return f"{said}."
-    times = groups[best[0]]["ok_per_s"]["median"] / max(groups[slowest]["ok_per_s"]["median"], 1)
-    return f"{said}, {times:.1f} times as many as {slowest}, the slowest."
+    times = max(rates) / groups[slowest]["ok_per_s"]["median"]
+    return f"{said}, up to {times:.1f} times as many as {slowest}, the slowest."
 
 
 def _fast_database(results: Results) -> Answer:
@@ -142,7 +143,7 @@ def _slow_database(results: Results) -> Answer:
         for row in ranking(results, slowest)["rows"]
         if "pool too small" in _group(results, name := row["entrant"], slowest)["bottlenecks"] and name not in best
     ]
-    why = f"Fastest with {in_words(slowest)}."
+    why = f"Nobody is faster beyond doubt ({in_words(slowest)})."
     if held:
         why += f" Held at their ceiling of slots / latency, however little CPU they need: {joined(held)}."
     return Answer(case, best, why + _left_out(results, slowest))

@@ -57,8 +57,8 @@ def ends(run: Run) -> dict[str, int]:
 
 
 def name(run: Run) -> str:
-    workers = f", {run['workers']} workers" if run["workers"] else ""
-    return f"{run['article_name']}{workers}"
+    """Return the stack as this project calls it, with the workers where the article tells runs apart by them."""
+    return f"{run['stack']} [{run['workers']} workers]" if run["workers"] else str(run["stack"])
 
 
 def what_was_wrong(run: Run) -> list[str]:

@@ -26,7 +26,7 @@ PARTS = {"server": "server", "database": "database", "load": "load generator"}
 ENDPOINTS = {"mongo": ("events", "small document"), "mongo_big": ("threads", "big document"), "sleep": ("processes", "/sleep")}
 IN_2014 = {
     "right": ("article", "answered, and counted so"),
-    "closed": ("events", "answered in full, then closed: drawn as failed"),
+    "closed": ("closed", "answered in full, then closed: drawn as failed"),
     "status": ("status-5xx", "error status"),
     "lost": ("reset", "connection lost"),
     "late": ("timeout", "later than wrk's 2 s"),
@@ -44,8 +44,9 @@ def rates(rows: Rows, width: int) -> Chart:
     Rows: ``model``, ``per_s``, ``low``, ``high``, ``article_per_s``, ``text``.
     """
     most = max((max(row["per_s"], row["high"] or 0, row["article_per_s"] or 0) for row in rows), default=1)
-    base = _lines(rows)
-    x = alt.X("per_s:Q", title="right replies a second", scale=alt.Scale(domain=[0, most * _room_for_text(width)]))
+    base = _lines(rows, width)
+    end = most * _room_for_text(width)
+    x = alt.X("per_s:Q", title="right replies a second", scale=alt.Scale(domain=[0, end], nice=False))
     return _fit(
         alt.layer(
             base.mark_bar(height={"band": 0.72}).encode(x=x, color=_models(), opacity=_connections(rows), description="says:N"),
@@ -53,7 +54,8 @@ def rates(rows: Rows, width: int) -> Chart:
             _known(base, "article_per_s").mark_tick(thickness=3, color=colour("article"), height={"band": 0.95}).encode(
                 x="article_per_s:Q", description="article_says:N"
             ),
-            base.mark_text(align="left", dx=7, fontSize=_SMALL).encode(x="text_at:Q", text="text:N"),
+            # At the edge, where no interval and no grey mark can be taken for the figure's own.
+            base.mark_text(align="right", fontSize=_SMALL).encode(x=alt.datum(end), text="text:N"),
         ),
         width,
     )
@@ -62,7 +64,7 @@ def rates(rows: Rows, width: int) -> Chart:
 def failures(rows: Rows, width: int) -> Chart:
     """Draw the failed requests by class, in percent. Rows: ``kind`` (of FAILURES), ``percent``."""
     return _fit(
-        _lines(rows)
+        _lines(rows, width)
         .mark_bar(height={"band": 0.72})
         .encode(
             x=alt.X("percent:Q", title="failed requests, %", stack="zero"),
@@ -78,8 +80,9 @@ def latency_spans(rows: Rows, width: int) -> Chart:
 
     Rows: ``model``, ``p0``, ``p10``, ``p25``, ``p50``, ``p75``, ``p90``, ``p99``, ``p999``, ``max``, all in ms.
     """
-    base = _lines(rows)
-    x = alt.X("p0:Q", title="latency, ms (each step ten times the last)", scale=_log(rows, "p0", "max"), axis=_decades())
+    base = _lines(rows, width)
+    least, most = min(row["p0"] for row in rows if row["p0"]), max(max(row["max"], row["article_ms"] or 0) for row in rows)
+    x = alt.X(**_log("latency, ms (a logarithmic scale)", "p0", least, most))
 
     def band(low: str, high: str, opacity: float) -> alt.Chart:
         return base.mark_bar(height={"band": 0.6}, opacity=opacity).encode(
@@ -119,17 +122,17 @@ def latency_curves(rows: Rows, width: int) -> Chart:
         scale=alt.Scale(domain=[0, 4]),
         axis=alt.Axis(values=list(marks), labelExpr=f"{names} : ''", labelFontSize=9, labelOverlap=False, labelPadding=3),
     )
-    y = alt.Y("ms:Q", title=None, scale=_log(rows, "ms", "ms", clamp=True), axis=_decades(labelFontSize=10))
+    y = alt.Y(**_log(None, "ms", min(row["ms"] for row in rows), max(row["ms"] for row in rows), labelFontSize=10))
     line = alt.Chart(_data(points)).mark_line(strokeWidth=2, interpolate="monotone").encode(x=x, y=y, color=_endpoints())
     return _panels(line, rows, width, height=84)
 
 
 def spans(rows: Rows, width: int, title: str, scale: str = "linear") -> Chart:
     """Draw ``least`` to ``most`` thin, ``p10`` to ``p90`` thick, a tick at ``median``; ``text`` at the end."""
-    base = _lines(rows)
+    base = _lines(rows, width)
     most = max((row["most"] for row in rows), default=1) or 1
     room = _room_for_text(width) ** (2 if scale == "sqrt" else 1)
-    x = alt.X("least:Q", title=title, scale=alt.Scale(type=scale, domain=[0, most * room]))
+    x = alt.X("least:Q", title=title, scale=alt.Scale(type=scale, domain=[0, most * room], nice=False))
     return _fit(
         alt.layer(
             base.mark_rule(strokeWidth=1.5).encode(x=x, x2="most:Q", color=_models(), description="says:N"),
@@ -143,9 +146,9 @@ def spans(rows: Rows, width: int, title: str, scale: str = "linear") -> Chart:
 
 def amounts(rows: Rows, width: int, title: str) -> Chart:
     """Draw one amount for each line and number of connections. Rows: ``model``, ``amount``, ``text``."""
-    base = _lines(rows)
+    base = _lines(rows, width)
     most = max((row["amount"] for row in rows), default=1) or 1
-    x = alt.X("amount:Q", title=title, scale=alt.Scale(domain=[0, most * _room_for_text(width)]))
+    x = alt.X("amount:Q", title=title, scale=alt.Scale(domain=[0, most * _room_for_text(width)], nice=False))
     return _fit(
         alt.layer(
             base.mark_bar(height={"band": 0.72}).encode(x=x, color=_models(), opacity=_connections(rows), description="says:N"),
@@ -160,7 +163,7 @@ def processor_time(rows: Rows, width: int) -> Chart:
     order = list(PARTS)
     stacked = [{**row, "place": order.index(row["part"])} for row in rows]
     return _fit(
-        _lines(stacked)
+        _lines(stacked, width)
         .mark_bar(height={"band": 0.72})
         .encode(
             x=alt.X("ms:Q", title="CPU ms for each request", stack="zero"),
@@ -176,7 +179,7 @@ def switches(rows: Rows, width: int) -> Chart:
     """Draw context switches for each request: given up (dark) and taken away (pale). Rows: ``kind``, ``amount``."""
     shade = alt.Opacity("kind:N", scale=alt.Scale(domain=["voluntary", "involuntary"], range=[1, 0.4]), legend=None)
     return _fit(
-        _lines(rows)
+        _lines(rows, width)
         .mark_bar(height={"band": 0.72})
         .encode(
             x=alt.X("amount:Q", title="context switches for each request", stack="zero"),
@@ -195,7 +198,9 @@ def slow_database(rows: Rows, ceilings: Rows, width: int) -> Chart:
     Rows and ceilings: ``latency_ms``, ``per_s``; rows: ``model``. The dashed line is slots / latency.
     """
     latest = max(row["latency_ms"] for row in rows)
-    y = alt.Y("per_s:Q", title=None, axis=alt.Axis(labelFontSize=10, format="~s", tickCount=4))
+    highest = max(row["per_s"] for row in [*rows, *ceilings])
+    scale = alt.Scale(domain=[0, highest * 1.05], nice=False)
+    y = alt.Y("per_s:Q", title=None, scale=scale, axis=_thousands(labelFontSize=10, tickCount=4))
     x = alt.X(
         "latency_ms:Q",
         title=None,
@@ -217,10 +222,10 @@ def slow_database(rows: Rows, ceilings: Rows, width: int) -> Chart:
 def in_2014(rows: Rows, width: int) -> Chart:
     """Draw the article's requests as they truly ended. Rows: ``kind`` (of IN_2014), ``requests``."""
     return _fit(
-        _lines(rows)
+        _lines(rows, width)
         .mark_bar(height={"band": 0.78})
         .encode(
-            x=alt.X("requests:Q", title="requests in 30 s", stack="zero", axis=alt.Axis(format="~s")),
+            x=alt.X("requests:Q", title="requests in 30 s", stack="zero", axis=_thousands()),
             color=_named({kind: name for kind, (name, _) in IN_2014.items()}, "kind"),
             order=alt.Order("place:Q"),
             description="says:N",
@@ -229,17 +234,16 @@ def in_2014(rows: Rows, width: int) -> Chart:
     )
 
 
-def _lines(rows: Rows) -> alt.Chart:
+def _lines(rows: Rows, width: int) -> alt.Chart:
     """Return a chart with a line for each entrant, and in it a bar for each number of connections."""
-    y = alt.Y("entrant:N", sort=_order(rows), title=None, axis=alt.Axis(labelExpr="split(datum.label, ' [')", labelLineHeight=13))
-    chart = alt.Chart(_data(rows)).encode(y=y)
+    axis = alt.Axis(labelExpr=_on_two_lines("datum.label") if width <= NARROW else "datum.label", labelLineHeight=12)
+    chart = alt.Chart(_data(rows)).encode(y=alt.Y("entrant:N", sort=_order(rows), title=None, axis=axis))
     several = sorted({row["connections"] for row in rows})
     if len(several) < 2:
         return chart.properties(height=alt.Step(_LINE_PX))
-    # "for position": the room is for one bar, not for the whole line.
-    return chart.encode(yOffset=alt.YOffset("connections:O", sort=several)).properties(
-        height={"step": _BAR_PX, "for": "offset"}
-    )
+    # The room is for one bar, not for the whole line; marks that are no bars stand in the middle of it.
+    within = alt.YOffset("connections:O", sort=several, bandPosition=0.5)
+    return chart.encode(yOffset=within).properties(height={"step": _BAR_PX, "for": "offset"})
 
 
 def _panels(chart: alt.Chart | alt.LayerChart, rows: Rows, width: int, height: int) -> Chart:
@@ -250,9 +254,13 @@ def _panels(chart: alt.Chart | alt.LayerChart, rows: Rows, width: int, height: i
         "entrant:N",
         sort=_order(rows),
         title=None,
-        header=alt.Header(labelAnchor="start", labelExpr="split(datum.value, ' [')", labelPadding=4),
+        header=alt.Header(labelAnchor="start", labelExpr=_on_two_lines("datum.value"), labelPadding=4),
     )
-    return chart.properties(width=panel_px, height=height).facet(facet=facet, columns=columns, spacing=gap_px)
+    return chart.properties(width=panel_px, height=height).facet(facet=facet, columns=columns, spacing=gap_px).resolve_axis(x="independent")
+
+
+def _on_two_lines(label: str) -> str:
+    return f"split(replace({label}, ' [', '|['), '|')"
 
 
 def _fit(chart: alt.Chart | alt.LayerChart, width: int) -> Chart:
@@ -292,13 +300,23 @@ def _connections(rows: Rows) -> alt.Opacity | alt.OpacityValue:
     return alt.Opacity("connections:O", scale=alt.Scale(domain=several, range=shades), legend=None)
 
 
-def _log(rows: Rows, low: str, high: str, clamp: bool = False) -> alt.Scale:
-    positive = [row[low] for row in rows if row[low] > 0]
-    return alt.Scale(type="log", domain=[min(positive, default=1) * 0.9, max((row[high] for row in rows), default=10) * 1.1], clamp=clamp)
+def _log(title: str | None, field: str, least: float, most: float, **axis: Any) -> dict[str, Any]:
+    """Return what makes a logarithmic axis from below ``least`` to above ``most``, with whole decades on it."""
+    low, high = least * 0.9, most * 1.1
+    decades = [10.0**power for power in range(-3, 7) if low <= 10.0**power <= high]
+    # Within one decade there may be no power of ten to show.
+    values = decades if len(decades) > 1 else [mantissa * 10.0**power for power in range(-3, 7) for mantissa in (1, 2, 5)]
+    labels = "datum.value < 1 ? '' + datum.value : format(datum.value, ',')"
+    return {
+        "shorthand": f"{field}:Q",
+        "title": title,
+        "scale": alt.Scale(type="log", domain=[low, high], nice=False, clamp=True),
+        "axis": alt.Axis(values=[value for value in values if low <= value <= high], labelExpr=labels, **axis),
+    }
 
 
-def _decades(**how: Any) -> alt.Axis:
-    return alt.Axis(values=[10**power for power in range(-2, 6)], format="~r", **how)
+def _thousands(**how: Any) -> alt.Axis:
+    return alt.Axis(labelExpr="datum.value ? format(datum.value, '~s') : '0'", **how)
 
 
 def _room_for_text(width: int) -> float:

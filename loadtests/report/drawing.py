@@ -32,8 +32,11 @@ PALETTE = {
     "server": ("#25806d", "#5cc4ae"),
     "database": ("#c39a35", "#dfbf6b"),
     "load": ("#a2abb4", "#6c7681"),
+    "closed": ("#3f9164", "#69c091"),
 }
 NARROW, WIDE = 340, 560
+# Tenths of a pixel are enough.
+_LONG_FRACTION = re.compile(r"\d+\.\d{2,}")
 _SVG = "{http://www.w3.org/2000/svg}"
 _NAMED = {light: name for name, (light, _) in PALETTE.items()}
 _CONFIG = {
@@ -53,7 +56,7 @@ _CONFIG = {
         "titlePadding": 8,
         "gridColor": PALETTE["line"][0],
     },
-    "axisX": {"labelColor": PALETTE["muted"][0], "labelOverlap": "greedy", "tickCount": 5},
+    "axisX": {"labelColor": PALETTE["muted"][0], "labelOverlap": "greedy", "labelSeparation": 8, "tickCount": 5},
     "text": {"color": PALETTE["ink"][0], "fontSize": 12},
     "header": {"labelColor": PALETTE["ink"][0], "labelFontSize": 12, "labelFontWeight": "bold", "labelLimit": 0},
 }
@@ -82,6 +85,9 @@ def inline(chart: Chart, says: str) -> str:
     for element in root.iter():
         spoken = element.attrib.pop("aria-label", None)
         is_mark = element.attrib.get("aria-roledescription", "").endswith(("mark", "bar", "rule", "point", "tick", "circle"))
+        for name, value in element.attrib.items():
+            if _LONG_FRACTION.search(value):
+                element.attrib[name] = _LONG_FRACTION.sub(lambda number: f"{float(number[0]):.1f}", value)
         for name in ("role", "aria-roledescription", "aria-hidden", "pointer-events", "stroke-miterlimit", "font-family"):
             element.attrib.pop(name, None)
         if spoken and is_mark:
@@ -89,5 +95,4 @@ def inline(chart: Chart, says: str) -> str:
     root.attrib |= {"role": "img", "aria-label": says}
     root.attrib.pop("class", None)
     text = ElementTree.tostring(root, encoding="unicode")
-    text = re.sub(r"\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}", text)
     return re.sub(r"#[0-9a-f]{6}", lambda found: f"var(--{_NAMED[found[0]]})" if found[0] in _NAMED else found[0], text)
