@@ -2,18 +2,20 @@
 
 import sys
 
-from loadtests import command, toolchain
+from loadtests import chores, command, toolchain
 from loadtests.run import load_by_hand, run
-from loadtests.settings import BadSetting
 from loadtests.server import StackFailed
+from loadtests.settings import BadSetting
 from loadtests.stacks import named
 from loadtests.wrk import WrkFailed
 from shared.seed import NotSeeded
 from shared.system_packages import Unavailable
 
-_USAGE = "usage: python -m loadtests run NAME | wrk NAME | prepare NAME | battle | battle-quick | battle-2014 | compare"
+_USAGE = (
+    "usage: python -m loadtests run NAME | wrk NAME | prepare NAME | battle | battle-quick | battle-2014 | compare | "
+    "lint | format | bench-encode"
+)
 _BAD_INPUT = 2
-_INTERRUPTED = 130
 
 
 def main(arguments: list[str]) -> int:
@@ -31,6 +33,12 @@ def main(arguments: list[str]) -> int:
                 return command.battle(plan)
             case ["compare"]:
                 return command.compare_two()
+            case ["lint"]:
+                return chores.lint()
+            case ["format"]:
+                return chores.format_code()
+            case ["bench-encode"]:
+                return chores.bench_encode()
         print(_USAGE, file=sys.stderr)
         return _BAD_INPUT
     except (BadSetting, Unavailable, NotSeeded) as problem:

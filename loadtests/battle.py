@@ -131,9 +131,10 @@ class Battle:
         bench = Bench(self.plan, self.database, self.run, lambda what: self.watcher.stage(entrant, round_number, what))
         try:
             cell = measure_cell(bench, server, entrant, round_number, column)
-        except (StackFailed, WrongReply, WrkFailed, DatabaseGone) as failure:
-            if not self.database.answers():
-                failure = DatabaseGone("mongod ended, or stopped answering, while the cell was measured")
+        except (StackFailed, WrongReply, WrkFailed, DatabaseGone) as error:
+            # Whatever it looks like from here: without a database no stack can answer.
+            gone = DatabaseGone("mongod ended, or stopped answering, while the cell was measured")
+            failure = error if self.database.answers() else gone
             fault = "stack" if isinstance(failure, StackFailed | WrongReply) else "bench"
             self._failed(entrant, round_number, column, fault, failure)
             if isinstance(failure, DatabaseGone):

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from math import ceil, sqrt
 from typing import Any
 
 from loadtests import figures, wrk
@@ -22,6 +23,10 @@ from loadtests.wrk import Load, Measured, WrkFailed
 _UNLOADED_S = 0.35
 # A warm-up raises the rate; one that has risen by less than this from one second to the next is over.
 _STILL_RISING = 1.05
+# Half seconds of a steady rate differ by up to this much on a shared machine.
+_HALF_SECONDS_DIFFER = 1.10
+# Standard deviations by which two counts must differ, or few replies would look like a rise.
+_CHANCE = 2
 # Where wrk lost connections and the plan has no look at fairness, the observer looks for this long what became of them.
 _SECOND_LOOK_S = 1.0
 
@@ -110,19 +115,15 @@ class _Watched:
         usages = [usage for usage in (self._server, self._database) if usage]
         finds_before = self._bench.database.finds()
         self._cpu_before = CpuTimes()
-        bench_before = time.process_time()
         begun = time.monotonic()
         for usage in usages:
             usage.begin()
-        try:
-            measured = _run_wrk(self._bench, server, column, load, self._sample)
-        except WrkFailed:
-            _require_alive(server)
-            raise
+        bench_before = time.process_time()
+        measured = _run_wrk(self._bench, server, column, load, self._sample)
+        self._bench_s = time.process_time() - bench_before
         for usage in usages:
             usage.end()
         self._wall_s = time.monotonic() - begun
-        self._bench_s = time.process_time() - bench_before
         self._cpu_after = CpuTimes()
         _require_alive(server)
         finds_after = self._bench.database.finds()
@@ -168,7 +169,7 @@ def _warm_up(bench: Bench, server: Server, column: Column) -> dict[str, Any]:
     for step in range(1, bench.plan.warm_up_most_s + 1):
         measured = _run_wrk(bench, server, column, _load(bench, column, step_s))
         _require_alive(server)
-        rates += half_second_rates(measured.windows_ok, step_s)
+        rates += half_second_rates(measured.windows_ok, step_s, max(measured.first_replies_s, default=0))
         if step >= bench.plan.warm_up_least_s and is_stable(rates):
             break
     return {
@@ -178,34 +179,46 @@ def _warm_up(bench: Bench, server: Server, column: Column) -> dict[str, Any]:
     }
 
 
-def half_second_rates(windows: list[int], seconds: int) -> list[float]:
-    """Return the rate in each half second of a run from its windows of a tenth."""
+def half_second_rates(windows: list[int], seconds: int, ramp_s: float) -> list[float]:
+    """Return the rate in each half second of a run from its windows of a tenth, the ramp left out of the first."""
     of_half = round(0.5 / wrk.WINDOW_S)
     padded = [*windows, *[0] * (2 * seconds * of_half)]
-    return [sum(padded[of_half * n : of_half * (n + 1)]) / 0.5 for n in range(2 * seconds)]
+    halves = [padded[of_half * n : of_half * (n + 1)] for n in range(2 * seconds)]
+    # A slow ramp keeps the server as busy as the load does.
+    halves[0] = halves[0][min(ceil(ramp_s / wrk.WINDOW_S), of_half - 1) :]
+    return [sum(half) / (len(half) * wrk.WINDOW_S) for half in halves]
 
 
 def is_stable(rates: list[float]) -> bool:
-    """Return whether the rate of the last second is no more than 5 % above that of the second before it.
+    """Return whether the rate has stopped rising, from the rates of the last half seconds."""
+    if len(rates) < 2 or rates[-1] == 0 or _has_risen(rates[-2:-1], rates[-1:], _HALF_SECONDS_DIFFER):
+        return False
+    return len(rates) < 4 or not _has_risen(rates[-4:-2], rates[-2:], _STILL_RISING)
 
-    With a single second its halves are compared.
-    """
-    of_one = 2 if len(rates) >= 4 else 1
-    last, before = sum(rates[-of_one:]), sum(rates[-2 * of_one : -of_one])
-    return last > 0 and last <= before * _STILL_RISING
+
+def _has_risen(before: list[float], now: list[float], by: float) -> bool:
+    """Return whether the half seconds ``now`` are above those ``before`` by more than a factor, and more than chance."""
+    earlier, later = sum(before) / 2, sum(now) / 2  # replies
+    return later > earlier * by and later - earlier > _CHANCE * sqrt(later + earlier)
 
 
 def _run_wrk(
     bench: Bench, server: Server, column: Column, load: Load, meanwhile: Callable[[int], None] | None = None
 ) -> Measured:
-    return wrk.run(
-        f"{server.url}{PATHS[column.endpoint]}",
-        load,
-        EXPECTED[column.endpoint],
-        cpus=bench.plan.placement.load,
-        environment=bench.run.environment,
-        meanwhile=meanwhile,
-    )
+    try:
+        return wrk.run(
+            f"{server.url}{PATHS[column.endpoint]}",
+            load,
+            EXPECTED[column.endpoint],
+            cpus=bench.plan.placement.load,
+            environment=bench.run.environment,
+            meanwhile=meanwhile,
+        )
+    except WrkFailed as failure:
+        _require_alive(server)
+        if "unable to connect" in str(failure):
+            raise StackFailed(f"{server.stack.name} lives and accepts no connection{server.tail()}") from None
+        raise
 
 
 def _observe(bench: Bench, server: Server, column: Column, duration_s: float) -> Observation:
@@ -227,7 +240,9 @@ def _load(bench: Bench, column: Column, duration_s: int) -> Load:
 def _require_alive(server: Server) -> None:
     status = server.poll()
     if status is not None:
-        raise StackFailed(f"{server.stack.name} ended by itself with status {status} while it was measured{server.tail()}")
+        raise StackFailed(
+            f"{server.stack.name} ended by itself with status {status} while it was measured{server.tail()}"
+        )
 
 
 def _still_answers(server: Server, endpoint: str) -> None:
@@ -254,7 +269,7 @@ def _evidence(
     database = cost["database"]
     ours = sum(part["cores"] for part in (cost["server"], cost["load"], database) if part)
     return Evidence(
-        model=entrant.stack.model,
+        slots_are=entrant.stack.slots_are,
         connections=column.connections,
         ok_per_s=ok_per_s,
         mean_latency_ms=measured.mean_ms,

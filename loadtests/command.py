@@ -44,7 +44,9 @@ def battle(name: str) -> int:
             console.print(f"Ended what the last battle left running: {ended}", highlight=False)
         require(["wrk"])
         resumed = os.environ.get("RESUME")
-        folder, results, plan = _resume(resumed) if resumed else (None, None, plan_from_environment(name, usable_cpus()))
+        folder, results, plan = (
+            _resume(resumed) if resumed else (None, None, plan_from_environment(name, usable_cpus()))
+        )
         _require_open_files(plan)
         uri = database_uri()
         seed(uri, database_name())
@@ -107,14 +109,18 @@ def _fight(console: Console, battle: Battle) -> int:
         battle.results["state"] = "stopped"
         battle.save()
         show_ranking(console, battle.results)
-        console.print(f"Stopped; {battle.missing()} cells are missing. Go on with: {_go_on(battle.folder)}", soft_wrap=True)
+        console.print(
+            f"Stopped; {battle.missing()} cells are missing. Go on with: {_go_on(battle.folder)}", soft_wrap=True
+        )
         console.print(f"Results so far: {battle.folder}", soft_wrap=True)
         return _INTERRUPTED
     show_ranking(console, battle.results)
     show_state(console, battle.results)
     show_doubts(console, battle.results)
     if any(lost_to_the_bench(battle.results)):
-        console.print(f"Lost to the bench's own trouble, not to a stack; measure it again with: {_go_on(battle.folder)}")
+        console.print(
+            f"Lost to the bench's own trouble, not to a stack; measure it again with: {_go_on(battle.folder)}"
+        )
     console.print(f"Results and the servers' logs: {battle.folder}", soft_wrap=True)
     return 0 if passed(battle.results) else _FAILED
 
@@ -132,9 +138,9 @@ def _explain_timeout(console: Console, plan: Plan) -> None:
     most = max(column.connections for column in plan.columns)
     if most >= _MANY_CONNECTIONS:
         console.print(
-            f"{most:,} connections queue for {most:,} / R seconds at a server that answers R a second: with wrk's timeout at "
-            f"{plan.timeout_s} s that is waiting, not failing, down to {most / plan.timeout_s:,.0f} a second "
-            f"(wrk's default of 2 s would call it failing below {most / 2:,.0f}).",
+            f"{most:,} connections queue for {most:,} / R seconds at a server that answers R a second: with wrk's "
+            f"timeout of {plan.timeout_s} s that is waiting, not failing, down to {most / plan.timeout_s:,.0f} a "
+            f"second (wrk's default of 2 s would call it failing below {most / 2:,.0f}).",
             highlight=False,
         )
 
@@ -144,7 +150,10 @@ def _require_open_files(plan: Plan) -> None:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     most = max(column.connections for column in plan.columns)
     if limit < most + _OTHER_FILES:
-        raise BadSetting(f"CONNECTIONS={most} needs {most + _OTHER_FILES} open files, and the limit is {limit}: raise it with ulimit -Hn")
+        raise BadSetting(
+            f"CONNECTIONS={most} needs {most + _OTHER_FILES} open files, and the limit is {limit}: raise it with "
+            "ulimit -Hn, or ask for fewer connections"
+        )
 
 
 def _typed(name: str) -> str:

@@ -87,8 +87,9 @@ class Database:
             self._client.admin.command({"configureFailPoint": "failCommand", **settings})
         except OperationFailure as refusal:
             raise BadSetting(
-                "DB_LATENCY_MS needs a mongod that takes failpoints (--setParameter enableTestCommands=1), and this one "
-                f"refuses ({_first_line(refusal)}): leave MONGODB_URI out to use the project's own, or set DB_LATENCY_MS=0"
+                "DB_LATENCY_MS needs a mongod that takes failpoints (--setParameter enableTestCommands=1), and this "
+                f"one refuses ({_first_line(refusal)}): leave MONGODB_URI out to use the project's own, "
+                "or set DB_LATENCY_MS=0"
             ) from None
         except PyMongoError as error:
             raise DatabaseGone(f"mongod does not answer: {_first_line(error)}") from None

@@ -54,7 +54,8 @@ class Entrant:
 
     def workers(self, cpus: int) -> int:
         given = self.settings.get("WEB_CONCURRENCY")
-        return int(given) if given else self.stack.default_processes(cpus)
+        # Where one process is all there is, that variable sets its threads.
+        return int(given) if given and self.stack.processes != "1" else self.stack.default_processes(cpus)
 
     def slots(self, connections: int, cpus: int) -> int | None:
         """Return how many finds it can have in the database at once, None where its stack does not say."""
@@ -117,7 +118,9 @@ class Plan:
 
     def _column_s(self, column: Column) -> float:
         fairness_s = self.fairness_s if self.fairness_in(column) else 0
-        return warm_up_step_s(column.connections) * self.warm_up_least_s + self.measure_s + fairness_s + _AROUND_A_CELL_S
+        return (
+            warm_up_step_s(column.connections) * self.warm_up_least_s + self.measure_s + fairness_s + _AROUND_A_CELL_S
+        )
 
     def as_result(self) -> dict[str, Any]:
         """Return the ``plan`` part of results.json."""
@@ -223,7 +226,9 @@ def _columns(name: str) -> list[Column]:
     chosen = endpoints()
     columns = [
         Column(endpoint, connections, latency_ms)
-        for connections in whole_numbers("CONNECTIONS", "200 1000 5000" if name == "battle-2014" else "200", most=50_000)
+        for connections in whole_numbers(
+            "CONNECTIONS", "200 1000 5000" if name == "battle-2014" else "200", most=50_000
+        )
         for latency_ms in latencies
         for endpoint in chosen
     ]
@@ -268,7 +273,9 @@ def _apply_plan_file() -> None:
         raise BadSetting(f"PLAN must be a TOML file that can be read: {path}: {problem}") from None
     unknown = [name for name in entries if name.upper() not in VARIABLES]
     if unknown:
-        raise BadSetting(f"PLAN {path}: no setting is called {' '.join(unknown)}; there are: {' '.join(VARIABLES).lower()}")
+        raise BadSetting(
+            f"PLAN {path}: no setting is called {' '.join(unknown)}; there are: {' '.join(VARIABLES).lower()}"
+        )
     for name, value in entries.items():
         text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
         os.environ.setdefault(name.upper(), text)

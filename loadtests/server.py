@@ -209,7 +209,8 @@ def require_free_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise BadSetting(f"PORT {port} is in use on {host}: stop what listens there, or set another PORT") from None
+                what_to_do = "stop what listens there, or set another PORT"
+                raise BadSetting(f"PORT {port} is in use on {host}: {what_to_do}") from None
             raise BadSetting(f"HOST {host}, PORT {port} cannot be listened on: {error.strerror}") from None
 
 
