@@ -58,10 +58,23 @@ def nothing_but_failures() -> Results:
             asked = cell["outcomes"]["ok"]
             cell["outcomes"] |= {"ok": 0, "status_5xx": {"500": asked}}
             cell["rate"] |= {"ok_per_s": 0, "windows_ok": []}
-            cell["latency_ms"] |= {"mean": 0, "p50": 0, "p90": 0, "p99": 0, "p999": 0, "max": 0, "quantiles": [], "samples": 0}
+            cell["latency_ms"] |= {
+                "mean": 0,
+                "p50": 0,
+                "p90": 0,
+                "p99": 0,
+                "p999": 0,
+                "max": 0,
+                "quantiles": [],
+                "samples": 0,
+            }
             cell["latency_ms"]["as_wrk_prints"] = {}
             cell["ramp"] |= {"answered": 0, "all_answered_ms": None, "median_ms": None}
-            cell["cost"]["server"] |= {"cpu_ms_per_request": None, "user_ms_per_request": None, "system_ms_per_request": None}
+            cell["cost"]["server"] |= {
+                "cpu_ms_per_request": None,
+                "user_ms_per_request": None,
+                "system_ms_per_request": None,
+            }
             cell["cost"]["database"] = None
             cell["unloaded_ms"] = None
             cell["fairness"] = None
@@ -102,7 +115,9 @@ def as_in_2014() -> Results:
         entrants.append({**by_stack[source], "label": label, "stack": stack, "settings": settings, "repeats": repeats})
         for column in columns:
             for number in (1, 2, 3):
-                cells.append(_slower(_cell(results, source, column["endpoint"]), 1 - 0.04 * (place % 9), number, label, column))
+                cells.append(
+                    _slower(_cell(results, source, column["endpoint"]), 1 - 0.04 * (place % 9), number, label, column)
+                )
     results["plan"] |= {"name": "battle-2014", "rounds": 3, "entrants": entrants, "columns": columns, "measure_s": 30}
     results |= {"cells": cells, "failed": [], "skipped": [], "command": "make battle-2014"}
     summarise(results)
@@ -111,7 +126,11 @@ def as_in_2014() -> Results:
 
 def _cell(results: Results, source: str, endpoint: str) -> dict[str, Any]:
     return copy.deepcopy(
-        next(cell for cell in results["cells"] if cell["entrant"] == source and cell["endpoint"] == endpoint and not cell["db_latency_ms"])
+        next(
+            cell
+            for cell in results["cells"]
+            if cell["entrant"] == source and cell["endpoint"] == endpoint and not cell["db_latency_ms"]
+        )
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from loadtests.estimates import difference
 from loadtests.report.reading import (
+    DOCUMENTS,
     Column,
     Results,
     cells,
@@ -20,7 +21,7 @@ from loadtests.report.reading import (
     typical,
 )
 
-MEGABYTE = 1_000_000
+_MEGABYTE = 1_000_000
 # A stack that fails more than one request in a thousand is not recommended, however fast it is.
 _FAILS_TOO_OFTEN = 0.001
 # A stack with this many threads for each connection has one thread for each of them.
@@ -54,13 +55,16 @@ def how_sure(results: Results) -> str:
     for endpoint in measured_endpoints(results):
         ranked = ranking(results, columns(results, endpoint)[0])
         noise, source = ranked["noise"]["fraction"], ranked["noise"]["source"]
-        how = "one stack, measured twice, differed by that much" if source == "a/a" else "assumed: no stack was run twice"
-        said.append(f"{100 * noise:.1f} % for the {in_words(ranked['column']).split(',')[0]} ({how})")
+        how = "a stack run twice differed by that" if source == "a/a" else "assumed: no stack was run twice"
+        said.append(f"{100 * noise:.1f} % for the {DOCUMENTS[endpoint]} ({how})")
     if max(repeats) == 1:
         start = "Each figure was measured once, so there is no interval: take this as a first look."
     else:
         start = f"{_count(repeats)} of {rounds} planned; the lines on the bars are 95 % intervals."
-    return f"{start} Smaller differences mean nothing here: {' and '.join(said)}. Stacks closer than that, or with overlapping intervals, are a tie."
+    return (
+        f"{start} Smaller differences mean nothing here: {joined(said)}. Stacks closer than that, or with overlapping "
+        "intervals, are a tie."
+    )
 
 
 def choices(results: Results) -> list[Answer]:
@@ -106,7 +110,7 @@ def _headline(results: Results, column: Column) -> str:
     slowest = rows[-1]["entrant"]
     if len(best) == len(rows) > 1:
         return f"{start}no winner. {joined(best)} tie {with_rates}."
-    said = f"{start}{best[0]} is fastest {with_rates}" if len(best) == 1 else f"{start}{joined(best)} tie for first {with_rates}"
+    said = f"{start}{joined(best)} {'tie for first' if len(best) > 1 else 'is fastest'} {with_rates}"
     if slowest in best or not groups[slowest]["ok_per_s"]["median"]:
         return f"{said}."
     times = max(rates) / groups[slowest]["ok_per_s"]["median"]
@@ -163,7 +167,8 @@ def _idle_connections(results: Results) -> Answer:
     free = {name: memory for name in held if name not in each and (memory := _memory(results, name, column))}
     if not free:
         return Answer(case, [], "Each of the stacks measured here holds a thread for an open connection, or closes it.")
-    why = f"An open connection costs them no thread; these take the least memory at {column['connections']:,} busy connections."
+    busy = f"{column['connections']:,} busy connections"
+    why = f"An open connection costs them no thread; these take the least memory at {busy}."
     if each:
         why += f" A thread for each connection: {joined(each)}."
     closing = [entrant["label"] for entrant in entrants(results) if not entrant["keep_alive"]]
@@ -185,15 +190,16 @@ def _little_memory(results: Results) -> Answer:
     least, most = min(known.values()), max(known.values())
     hungriest = max(known, key=lambda name: known[name])
     why = (
-        f"From {least / MEGABYTE:,.0f} MB ({in_words(column)}); the most, {most / MEGABYTE:,.0f} MB, takes {hungriest}. "
-        "All processes of the server together, shared pages counted once."
+        f"From {least / _MEGABYTE:,.0f} MB ({in_words(column)}); {hungriest} takes the most, "
+        f"{most / _MEGABYTE:,.0f} MB. All processes of the server together, shared pages counted once."
     )
     return Answer(case, _least(known), why + _left_out(results, column))
 
 
 def _least(amounts: dict[str, float]) -> list[str]:
     least = min(amounts.values())
-    return [name for name in sorted(amounts, key=lambda name: amounts[name]) if difference(amounts[name], least) <= _SAME_MEMORY]
+    from_least = sorted(amounts, key=lambda name: amounts[name])
+    return [name for name in from_least if difference(amounts[name], least) <= _SAME_MEMORY]
 
 
 def _most_connections(results: Results) -> Column | None:

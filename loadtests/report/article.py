@@ -43,7 +43,7 @@ def right_per_s(run: Run) -> float:
 
 
 def ends(run: Run) -> dict[str, int]:
-    """Return how the requests of a run truly ended: ``right``, ``closed`` after a complete reply, ``status``, ``lost``, ``late``."""
+    """Return how the requests of a run truly ended, by the kinds of charts.IN_2014."""
     answered = run["requests"] - run["non_2xx_3xx"]
     # wrk's read errors: where the server closes after each reply they are the replies themselves.
     closed = min(run["errors"]["read"], answered) if run["stack"].startswith("uwsgi") else 0
@@ -67,8 +67,8 @@ def what_was_wrong(run: Run) -> list[str]:
     ended = ends(run)
     if ended["closed"]:
         said.append(
-            f"uWSGI closed each connection after its reply, and wrk calls that a read error: {ended['closed']:,} complete "
-            f"replies were drawn as failed."
+            "uWSGI closed each connection after its reply, and wrk calls that a read error: "
+            f"{ended['closed']:,} complete replies were drawn as failed."
         )
     if ended["status"]:
         said.append(f"Truly failed: {ended['status']:,} of {run['requests']:,} replies had an error status.")
@@ -85,9 +85,10 @@ def what_was_wrong(run: Run) -> list[str]:
     if run["stack"] == "tornado":
         said.append("Called “Tornado + gevent”: there is no gevent in it, and Motor hides a thread pool.")
     if run["document"] == "big" and (body := article()["bodies_bytes"]["big"].get(run["stack"])):
-        said.append(f"Its body was {body / 1000:.1f} KB; others sent 5.8 to 8.1 KB for the same document: not equal work.")
+        said.append(f"Its body was {body / 1000:.1f} KB where others sent 5.8 to 8.1 KB for the same document.")
     elif run["document"] == "small":
-        said.append(f"{run['bytes_read'] / run['requests']:.0f} bytes for each reply; others sent {_least_and_most_bytes()}.")
+        reply = run["bytes_read"] / run["requests"]
+        said.append(f"{reply:.0f} bytes for each reply, headers included; others sent {_least_and_most_bytes()}.")
     said.append("Means and maxima only, and nothing on what it cost.")
     return said
 

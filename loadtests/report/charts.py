@@ -1,19 +1,23 @@
 """The report's charts: rows in, an Altair chart out. Each takes the width that it may fill, in pixels.
 
-A row's ``entrant`` is its line of the chart, ``says`` its tooltip, ``connections`` its place within the line.
+A row's ``entrant`` and ``connections`` say on which line of the chart it is, ``says`` is its tooltip.
 """
+
+# Altair declares much of what its chained methods return as Any.
+# mypy: disable-error-code="no-any-return"
 
 from collections.abc import Sequence
 from math import log10
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 
-from loadtests.report.drawing import NARROW, PALETTE, Chart, colour
+from loadtests.report.drawing import NARROW, Chart, colour
 
 Rows = Sequence[dict[str, Any]]
 
-MODELS = ("processes", "threads", "events")
+MODELS = {"processes": "a process for each request", "threads": "threads", "events": "an event loop"}
+# What is drawn in which colour, and how the legend calls it.
 FAILURES = {
     "wrong_body": ("wrong-body", "wrong body"),
     "4xx": ("status-4xx", "status 4xx"),
@@ -22,8 +26,12 @@ FAILURES = {
     "reset": ("reset", "reset before a complete reply"),
     "timeout": ("timeout", "later than the timeout"),
 }
-PARTS = {"server": "server", "database": "database", "load": "load generator"}
-ENDPOINTS = {"mongo": ("events", "small document"), "mongo_big": ("threads", "big document"), "sleep": ("processes", "/sleep")}
+PARTS = {"server": ("server", "server"), "database": ("database", "database"), "load": ("load", "load generator")}
+ENDPOINTS = {
+    "mongo": ("events", "small document"),
+    "mongo_big": ("threads", "big document"),
+    "sleep": ("processes", "/sleep"),
+}
 IN_2014 = {
     "right": ("article", "answered, and counted so"),
     "closed": ("closed", "answered in full, then closed: drawn as failed"),
@@ -31,29 +39,27 @@ IN_2014 = {
     "lost": ("reset", "connection lost"),
     "late": ("timeout", "later than wrk's 2 s"),
 }
-_BAR_PX = 15
-_LINE_PX = 30
+_LINE_PX, _LINE_OF_SEVERAL_PX = 30, 15
+_SMALL, _SMALLER = 11, 10
 # Percentiles on the axis of a latency curve, which gives each further nine the same room.
-_NINES = {0.5: "50", 0.9: "90", 0.99: "99", 0.999: "99.9", 0.9999: "99.99"}
-_SMALL = 11
+_PERCENTILES = {0.5: "50", 0.9: "90", 0.99: "99", 0.999: "99.9", 0.9999: "99.99"}
+_SAYS = "says:N"
+_AXIS = alt.Axis()
 
 
 def rates(rows: Rows, width: int) -> Chart:
-    """Draw right replies a second with their intervals, a grey tick at what the article had.
+    """Draw right replies a second with their intervals, and a grey mark at what the article had.
 
-    Rows: ``model``, ``per_s``, ``low``, ``high``, ``article_per_s``, ``text``.
+    Rows: ``model``, ``per_s``, ``low``, ``high``, ``article_per_s``, ``article_says``, ``text``.
     """
-    most = max((max(row["per_s"], row["high"] or 0, row["article_per_s"] or 0) for row in rows), default=1)
+    end = _room_for_text(max(row[name] or 0 for row in rows for name in ("per_s", "high", "article_per_s")), width)
     base = _lines(rows, width)
-    end = most * _room_for_text(width)
-    x = alt.X("per_s:Q", title="right replies a second", scale=alt.Scale(domain=[0, end], nice=False))
+    interval, in_2014 = _known(base, "low"), _known(base, "article_per_s")
     return _fit(
         alt.layer(
-            base.mark_bar(height={"band": 0.72}).encode(x=x, color=_models(), opacity=_connections(rows), description="says:N"),
-            _known(base, "low").mark_rule(strokeWidth=1.5, color=colour("ink")).encode(x="low:Q", x2="high:Q"),
-            _known(base, "article_per_s").mark_tick(thickness=3, color=colour("article"), height={"band": 0.95}).encode(
-                x="article_per_s:Q", description="article_says:N"
-            ),
+            _bars(base, rows).encode(x=_x("per_s", "right replies a second", end)),
+            interval.mark_rule(strokeWidth=1.5, color=colour("ink")).encode(x="low:Q", x2="high:Q"),
+            _mark_of_2014(in_2014).encode(x="article_per_s:Q", description="article_says:N"),
             # At the edge, where no interval and no grey mark can be taken for the figure's own.
             base.mark_text(align="right", fontSize=_SMALL).encode(x=alt.datum(end), text="text:N"),
         ),
@@ -61,15 +67,40 @@ def rates(rows: Rows, width: int) -> Chart:
     )
 
 
+def amounts(rows: Rows, width: int, title: str) -> Chart:
+    """Draw one amount on each line. Rows: ``model``, ``amount``, ``text``."""
+    end = _room_for_text(max(row["amount"] for row in rows), width)
+    base = _lines(rows, width)
+    text = base.mark_text(align="left", dx=5, fontSize=_SMALL).encode(x="amount:Q", text="text:N")
+    return _fit(alt.layer(_bars(base, rows).encode(x=_x("amount", title, end)), text), width)
+
+
 def failures(rows: Rows, width: int) -> Chart:
-    """Draw the failed requests by class, in percent. Rows: ``kind`` (of FAILURES), ``percent``."""
+    """Draw the failed requests by class, in percent. Rows: ``kind`` (of FAILURES), ``amount``."""
+    return _stacked(rows, width, "failed requests, %", FAILURES)
+
+
+def processor_time(rows: Rows, width: int) -> Chart:
+    """Draw CPU milliseconds for each request. Rows: ``kind`` (of PARTS), ``amount``."""
+    return _stacked(rows, width, "CPU ms for each request", PARTS)
+
+
+def in_2014(rows: Rows, width: int) -> Chart:
+    """Draw the article's requests as they truly ended. Rows: ``kind`` (of IN_2014), ``amount``."""
+    return _stacked(rows, width, "requests in 30 s", IN_2014, _thousands())
+
+
+def switches(rows: Rows, width: int) -> Chart:
+    """Draw context switches for each request: given up (dark) and taken away (pale). Rows: ``kind``, ``amount``."""
+    shade = alt.Scale(domain=["voluntary", "involuntary"], range=[1, 0.4])
+    bars = _lines(rows, width).mark_bar(height={"band": 0.72})
     return _fit(
-        _lines(rows, width)
-        .mark_bar(height={"band": 0.72})
-        .encode(
-            x=alt.X("percent:Q", title="failed requests, %", stack="zero"),
-            color=_named({kind: name for kind, (name, _) in FAILURES.items()}, "kind"),
-            description="says:N",
+        bars.encode(
+            x=alt.X("amount:Q", title="context switches for each request", stack="zero"),
+            color=_models(),
+            opacity=alt.Opacity("kind:N", scale=shade, legend=None),
+            order=alt.Order("kind:N", sort="descending"),
+            description=_SAYS,
         ),
         width,
     )
@@ -78,34 +109,24 @@ def failures(rows: Rows, width: int) -> Chart:
 def latency_spans(rows: Rows, width: int) -> Chart:
     """Draw where the replies lie: bands for the middle 50 and 80 %, marks at p50, p99, p99.9 and the slowest.
 
-    Rows: ``model``, ``p0``, ``p10``, ``p25``, ``p50``, ``p75``, ``p90``, ``p99``, ``p999``, ``max``, all in ms.
+    Rows: ``model``; ``p0``, ``p10``, ``p25``, ``p50``, ``p75``, ``p90``, ``p99``, ``p999``, ``max`` and ``article_ms``.
     """
     base = _lines(rows, width)
-    least, most = min(row["p0"] for row in rows if row["p0"]), max(max(row["max"], row["article_ms"] or 0) for row in rows)
-    x = alt.X(**_log("latency, ms (a logarithmic scale)", "p0", least, most))
-
-    def band(low: str, high: str, opacity: float) -> alt.Chart:
-        return base.mark_bar(height={"band": 0.6}, opacity=opacity).encode(
-            x=alt.X(f"{low}:Q"), x2=f"{high}:Q", color=_models(), description="says:N"
-        )
-
-    def mark(at: str, **how: Any) -> alt.Chart:
-        return base.mark_point(size=34, opacity=1, strokeWidth=1.5, **how).encode(
-            x=f"{at}:Q", color=_models(), description="says:N"
-        )
-
+    least = min((row["p0"] for row in rows if row["p0"]), default=0.001)
+    most = max(row[name] or 0 for row in rows for name in ("max", "article_ms"))
+    x = alt.X(**_logarithmic("p0", "latency, ms (a logarithmic scale)", least, most))
+    coloured = base.encode(color=_models(), description=_SAYS)
+    band, point = coloured.mark_bar, coloured.mark_point
     return _fit(
         alt.layer(
-            base.mark_rule(strokeWidth=1).encode(x=x, x2="max:Q", color=_models()),
-            band("p10", "p90", 0.35),
-            band("p25", "p75", 0.85),
-            base.mark_tick(thickness=2, color=colour("ink"), height={"band": 0.8}).encode(x="p50:Q", description="says:N"),
-            mark("p99", filled=True),
-            mark("p999", filled=False, fill=colour("paper")),
-            base.mark_tick(thickness=1.5, height={"band": 0.45}).encode(x="max:Q", color=_models(), description="says:N"),
-            _known(base, "article_ms").mark_tick(thickness=3, color=colour("article"), height={"band": 0.95}).encode(
-                x="article_ms:Q", description="article_says:N"
-            ),
+            coloured.mark_rule(strokeWidth=1).encode(x=x, x2="max:Q"),
+            band(height={"band": 0.6}, opacity=0.35).encode(x="p10:Q", x2="p90:Q"),
+            band(height={"band": 0.6}, opacity=0.85).encode(x="p25:Q", x2="p75:Q"),
+            base.mark_tick(thickness=2, color=colour("ink"), height={"band": 0.8}).encode(x="p50:Q"),
+            point(size=34, opacity=1, filled=True).encode(x="p99:Q"),
+            point(size=34, opacity=1, filled=False, fill=colour("paper"), strokeWidth=1.5).encode(x="p999:Q"),
+            coloured.mark_tick(thickness=1.5, height={"band": 0.45}).encode(x="max:Q"),
+            _mark_of_2014(_known(base, "article_ms")).encode(x="article_ms:Q", description="article_says:N"),
         ),
         width,
     )
@@ -114,79 +135,40 @@ def latency_spans(rows: Rows, width: int) -> Chart:
 def latency_curves(rows: Rows, width: int) -> Chart:
     """Draw the whole distribution, a panel for each entrant. Rows: ``endpoint``, ``fraction`` (below 1), ``ms``."""
     points = [{**row, "nines": -log10(1 - row["fraction"])} for row in rows]
-    marks = {round(-log10(1 - fraction), 4): name for fraction, name in _NINES.items()}
-    names = " : ".join(f"abs(datum.value - {at}) < 0.01 ? '{name}'" for at, name in marks.items())
-    x = alt.X(
-        "nines:Q",
-        title=None,
-        scale=alt.Scale(domain=[0, 4]),
-        axis=alt.Axis(values=list(marks), labelExpr=f"{names} : ''", labelFontSize=9, labelOverlap=False, labelPadding=3),
+    places = {-log10(1 - fraction): name for fraction, name in _PERCENTILES.items()}
+    names = " : ".join(f"abs(datum.value - {place}) < 0.01 ? '{name}'" for place, name in places.items())
+    axis = alt.Axis(values=list(places), labelExpr=f"{names} : ''", labelFontSize=_SMALLER, labelOverlap=True)
+    low, high = min(row["ms"] for row in rows), max(row["ms"] for row in rows)
+    lines = alt.Chart(_data(points)).mark_line(strokeWidth=2, interpolate="monotone")
+    return _panels(
+        lines.encode(
+            x=alt.X("nines:Q", title=None, scale=alt.Scale(domain=[0, max(places)]), axis=axis),
+            y=alt.Y(**_logarithmic("ms", None, low, high, labelFontSize=_SMALLER)),
+            color=_colours("endpoint", {endpoint: name for endpoint, (name, _) in ENDPOINTS.items()}),
+        ),
+        rows,
+        width,
+        height_px=84,
     )
-    y = alt.Y(**_log(None, "ms", min(row["ms"] for row in rows), max(row["ms"] for row in rows), labelFontSize=10))
-    line = alt.Chart(_data(points)).mark_line(strokeWidth=2, interpolate="monotone").encode(x=x, y=y, color=_endpoints())
-    return _panels(line, rows, width, height=84)
 
 
-def spans(rows: Rows, width: int, title: str, scale: str = "linear") -> Chart:
-    """Draw ``least`` to ``most`` thin, ``p10`` to ``p90`` thick, a tick at ``median``; ``text`` at the end."""
+def shares(rows: Rows, width: int, title: str) -> Chart:
+    """Draw ``least`` to ``most`` thin, ``p10`` to ``p90`` thick, a mark at ``median``; ``text`` at the end.
+
+    The scale is a square root's, which has a place for 0 and room for many times the median.
+    """
     base = _lines(rows, width)
-    most = max((row["most"] for row in rows), default=1) or 1
-    room = _room_for_text(width) ** (2 if scale == "sqrt" else 1)
-    x = alt.X("least:Q", title=title, scale=alt.Scale(type=scale, domain=[0, most * room], nice=False))
+    most = max(row["most"] for row in rows) or 1
+    scale: Literal["sqrt"] = "sqrt"
+    # Room for the text is a share of the width, and so of the root.
+    x = _x("least", title, _room_for_text(_room_for_text(most, width), width), type=scale)
+    coloured = base.encode(color=_models(), description=_SAYS)
     return _fit(
         alt.layer(
-            base.mark_rule(strokeWidth=1.5).encode(x=x, x2="most:Q", color=_models(), description="says:N"),
-            base.mark_bar(height={"band": 0.5}, opacity=0.85).encode(x="p10:Q", x2="p90:Q", color=_models(), description="says:N"),
+            coloured.mark_rule(strokeWidth=1.5).encode(x=x, x2="most:Q"),
+            coloured.mark_bar(height={"band": 0.5}, opacity=0.85).encode(x="p10:Q", x2="p90:Q"),
             base.mark_tick(thickness=2, color=colour("ink"), height={"band": 0.8}).encode(x="median:Q"),
             base.mark_text(align="left", dx=7, fontSize=_SMALL).encode(x="most:Q", text="text:N"),
-        ),
-        width,
-    )
-
-
-def amounts(rows: Rows, width: int, title: str) -> Chart:
-    """Draw one amount for each line and number of connections. Rows: ``model``, ``amount``, ``text``."""
-    base = _lines(rows, width)
-    most = max((row["amount"] for row in rows), default=1) or 1
-    x = alt.X("amount:Q", title=title, scale=alt.Scale(domain=[0, most * _room_for_text(width)], nice=False))
-    return _fit(
-        alt.layer(
-            base.mark_bar(height={"band": 0.72}).encode(x=x, color=_models(), opacity=_connections(rows), description="says:N"),
-            base.mark_text(align="left", dx=5, fontSize=_SMALL).encode(x="amount:Q", text="text:N"),
-        ),
-        width,
-    )
-
-
-def processor_time(rows: Rows, width: int) -> Chart:
-    """Draw CPU milliseconds for each request, split. Rows: ``part`` (of PARTS), ``ms``."""
-    order = list(PARTS)
-    stacked = [{**row, "place": order.index(row["part"])} for row in rows]
-    return _fit(
-        _lines(stacked, width)
-        .mark_bar(height={"band": 0.72})
-        .encode(
-            x=alt.X("ms:Q", title="CPU ms for each request", stack="zero"),
-            color=_named({part: part for part in PARTS}, "part"),
-            order=alt.Order("place:Q"),
-            description="says:N",
-        ),
-        width,
-    )
-
-
-def switches(rows: Rows, width: int) -> Chart:
-    """Draw context switches for each request: given up (dark) and taken away (pale). Rows: ``kind``, ``amount``."""
-    shade = alt.Opacity("kind:N", scale=alt.Scale(domain=["voluntary", "involuntary"], range=[1, 0.4]), legend=None)
-    return _fit(
-        _lines(rows, width)
-        .mark_bar(height={"band": 0.72})
-        .encode(
-            x=alt.X("amount:Q", title="context switches for each request", stack="zero"),
-            color=_models(),
-            opacity=shade,
-            order=alt.Order("kind:N", sort="descending"),
-            description="says:N",
         ),
         width,
     )
@@ -195,129 +177,145 @@ def switches(rows: Rows, width: int) -> Chart:
 def slow_database(rows: Rows, ceilings: Rows, width: int) -> Chart:
     """Draw right replies a second against the latency added to each find, a panel for each entrant.
 
-    Rows and ceilings: ``latency_ms``, ``per_s``; rows: ``model``. The dashed line is slots / latency.
+    Rows and ceilings: ``latency_ms``, ``per_s``; rows: ``model``. The dashed line is the ceiling.
     """
-    latest = max(row["latency_ms"] for row in rows)
-    highest = max(row["per_s"] for row in [*rows, *ceilings])
-    scale = alt.Scale(domain=[0, highest * 1.05], nice=False)
-    y = alt.Y("per_s:Q", title=None, scale=scale, axis=_thousands(labelFontSize=10, tickCount=4))
-    x = alt.X(
-        "latency_ms:Q",
-        title=None,
-        scale=alt.Scale(domain=[0, latest], nice=False),
-        axis=alt.Axis(values=sorted({row["latency_ms"] for row in rows}), labelFontSize=10, labelOverlap="greedy", labelPadding=3),
-    )
     # One source for all layers: only so can they be laid out in panels.
-    joined = [{**row, "is": "measured"} for row in rows] + [{**row, "is": "ceiling", "says": ""} for row in ceilings]
-    base = alt.Chart(_data(joined)).encode(x=x, y=y)
-    measured = base.transform_filter("datum.is == 'measured'").encode(color=_models())
-    layers = alt.layer(
-        base.transform_filter("datum.is == 'ceiling'").mark_line(strokeDash=[4, 3], strokeWidth=1.5, color=colour("muted")),
-        measured.mark_line(strokeWidth=2),
-        measured.mark_point(filled=True, size=46, opacity=1).encode(description="says:N"),
-    )
-    return _panels(layers, rows, width, height=96)
-
-
-def in_2014(rows: Rows, width: int) -> Chart:
-    """Draw the article's requests as they truly ended. Rows: ``kind`` (of IN_2014), ``requests``."""
-    return _fit(
-        _lines(rows, width)
-        .mark_bar(height={"band": 0.78})
-        .encode(
-            x=alt.X("requests:Q", title="requests in 30 s", stack="zero", axis=_thousands()),
-            color=_named({kind: name for kind, (name, _) in IN_2014.items()}, "kind"),
-            order=alt.Order("place:Q"),
-            description="says:N",
+    joined = [{**row, "is": "measured"} for row in rows] + [{**row, "is": "ceiling"} for row in ceilings]
+    latencies = sorted({row["latency_ms"] for row in rows})
+    highest = max(row["per_s"] for row in joined) or 1
+    small: dict[str, Any] = {"labelFontSize": _SMALLER}
+    base = alt.Chart(_data(joined)).encode(
+        x=alt.X(
+            "latency_ms:Q",
+            title=None,
+            scale=alt.Scale(domain=[0, latencies[-1]], nice=False),
+            axis=alt.Axis(values=latencies, **small),
         ),
-        width,
+        y=alt.Y(
+            "per_s:Q",
+            title=None,
+            scale=alt.Scale(domain=[0, highest * 1.05], nice=False),
+            axis=_thousands(tickCount=4, **small),
+        ),
     )
+    ceiling = base.transform_filter("datum.is == 'ceiling'")
+    measured = base.transform_filter("datum.is == 'measured'").encode(color=_models())
+    return _panels(
+        alt.layer(
+            ceiling.mark_line(strokeDash=[4, 3], strokeWidth=1.5, color=colour("muted")),
+            measured.mark_line(strokeWidth=2),
+            measured.mark_point(filled=True, size=46, opacity=1).encode(description=_SAYS),
+        ),
+        rows,
+        width,
+        height_px=96,
+    )
+
+
+def _stacked(rows: Rows, width: int, title: str, kinds: dict[str, tuple[str, str]], axis: alt.Axis = _AXIS) -> Chart:
+    places = list(kinds)
+    ordered = [{**row, "place": places.index(row["kind"])} for row in rows]
+    x = alt.X("amount:Q", title=title, stack="zero", axis=axis)
+    bars = _lines(ordered, width).mark_bar(height={"band": 0.72})
+    colours = _colours("kind", {kind: name for kind, (name, _) in kinds.items()})
+    return _fit(bars.encode(x=x, color=colours, order=alt.Order("place:Q"), description=_SAYS), width)
 
 
 def _lines(rows: Rows, width: int) -> alt.Chart:
-    """Return a chart with a line for each entrant, and in it a bar for each number of connections."""
-    axis = alt.Axis(labelExpr=_on_two_lines("datum.label") if width <= NARROW else "datum.label", labelLineHeight=12)
-    chart = alt.Chart(_data(rows)).encode(y=alt.Y("entrant:N", sort=_order(rows), title=None, axis=axis))
+    """Return a chart with a line for each entrant and number of connections, named at the entrant's middle one.
+
+    Vega has offsets within a line for this, but sets its marks that are no bars beside them.
+    """
     several = sorted({row["connections"] for row in rows})
-    if len(several) < 2:
-        return chart.properties(height=alt.Step(_LINE_PX))
-    # The room is for one bar, not for the whole line; marks that are no bars stand in the middle of it.
-    within = alt.YOffset("connections:O", sort=several, bandPosition=0.5)
-    return chart.encode(yOffset=within).properties(height={"step": _BAR_PX, "for": "offset"})
+    lines = [f"{entrant}|{count}" for entrant in _entrants(rows) for count in [*several, *["gap"] * (len(several) > 1)]]
+    name, middle = "split(datum.label, '|')[0]", several[(len(several) - 1) // 2]
+    shown = _on_two_lines(name) if width <= NARROW else name
+    axis = alt.Axis(labelExpr=f"split(datum.label, '|')[1] == '{middle}' ? {shown} : ''", labelLineHeight=12)
+    placed = [{**row, "line": f"{row['entrant']}|{row['connections']}"} for row in rows]
+    return (
+        alt.Chart(_data(placed))
+        .encode(y=alt.Y("line:N", title=None, axis=axis, scale=alt.Scale(domain=lines)))
+        .properties(height=alt.Step(_LINE_PX if len(several) == 1 else _LINE_OF_SEVERAL_PX))
+    )
 
 
-def _panels(chart: alt.Chart | alt.LayerChart, rows: Rows, width: int, height: int) -> Chart:
+def _panels(chart: Chart, rows: Rows, width: int, height_px: int) -> Chart:
     columns = 2 if width <= NARROW else 3
     axis_px, gap_px = 34, 14
-    panel_px = (width - axis_px - columns * gap_px) // columns
-    facet = alt.Facet(
-        "entrant:N",
-        sort=_order(rows),
-        title=None,
-        header=alt.Header(labelAnchor="start", labelExpr=_on_two_lines("datum.value"), labelPadding=4),
-    )
-    return chart.properties(width=panel_px, height=height).facet(facet=facet, columns=columns, spacing=gap_px).resolve_axis(x="independent")
+    header = alt.Header(labelAnchor="start", labelExpr=_on_two_lines("datum.value"), labelPadding=4)
+    facet = alt.Facet("entrant:N", sort=_entrants(rows), title=None, header=header)
+    panel = chart.properties(width=(width - axis_px - columns * gap_px) // columns, height=height_px)
+    return panel.facet(facet=facet, columns=columns, spacing=gap_px).resolve_axis(x="independent")
 
 
-def _on_two_lines(label: str) -> str:
-    return f"split(replace({label}, ' [', '|['), '|')"
+def _fit(chart: Chart, width: int) -> Chart:
+    fit = alt.AutoSizeParams(type="fit-x", contains="padding")
+    return chart.properties(width=width, autosize=fit, padding=1)
 
 
-def _fit(chart: alt.Chart | alt.LayerChart, width: int) -> Chart:
-    return chart.properties(width=width, autosize=alt.AutoSizeParams(type="fit-x", contains="padding"), padding=1)
+def _bars(base: alt.Chart, rows: Rows) -> alt.Chart:
+    """Draw bars in the colour of the model, paler with more connections."""
+    several = sorted({row["connections"] for row in rows})
+    bars = base.mark_bar(height={"band": 0.72}).encode(color=_models(), description=_SAYS)
+    if len(several) == 1:
+        return bars
+    shades = [1 - 0.65 * place / (len(several) - 1) for place in range(len(several))]
+    return bars.encode(opacity=alt.Opacity("connections:O", scale=alt.Scale(domain=several, range=shades), legend=None))
+
+
+def _mark_of_2014(chart: alt.Chart) -> alt.Chart:
+    edge, band = colour("paper"), {"band": 0.95}
+    return chart.mark_tick(thickness=5, color=colour("article"), stroke=edge, strokeWidth=1, height=band)
 
 
 def _known(chart: alt.Chart, field: str) -> alt.Chart:
     return chart.transform_filter(f"isValid(datum.{field})")
 
 
-def _order(rows: Rows) -> list[str]:
+def _entrants(rows: Rows) -> list[str]:
     return list(dict.fromkeys(row["entrant"] for row in rows))
 
 
 def _data(rows: Rows) -> alt.InlineData:
-    return alt.Data(values=list(rows))
+    return alt.InlineData(values=list(rows))
 
 
-def _named(names: dict[str, str], field: str) -> alt.Color:
-    scale = alt.Scale(domain=list(names), range=[PALETTE[name][0] for name in names.values()])
-    return alt.Color(f"{field}:N", scale=scale, legend=None)
+def _on_two_lines(label: str) -> str:
+    return f"split(replace({label}, ' [', '|['), '|')"
 
 
 def _models() -> alt.Color:
-    return _named({model: model for model in MODELS}, "model")
+    return _colours("model", {model: model for model in MODELS})
 
 
-def _endpoints() -> alt.Color:
-    return _named({endpoint: name for endpoint, (name, _) in ENDPOINTS.items()}, "endpoint")
+def _colours(field: str, names: dict[str, str]) -> alt.Color:
+    scale = alt.Scale(domain=list(names), range=[colour(name) for name in names.values()])
+    return alt.Color(f"{field}:N", scale=scale, legend=None)
 
 
-def _connections(rows: Rows) -> alt.Opacity | alt.OpacityValue:
-    several = sorted({row["connections"] for row in rows})
-    if len(several) < 2:
-        return alt.value(0.9)
-    shades = [1 - 0.65 * place / (len(several) - 1) for place in range(len(several))]
-    return alt.Opacity("connections:O", scale=alt.Scale(domain=several, range=shades), legend=None)
+def _x(field: str, title: str, end: float, **scale: Any) -> alt.X:
+    return alt.X(f"{field}:Q", title=title, scale=alt.Scale(domain=[0, end], nice=False, **scale))
 
 
-def _log(title: str | None, field: str, least: float, most: float, **axis: Any) -> dict[str, Any]:
-    """Return what makes a logarithmic axis from below ``least`` to above ``most``, with whole decades on it."""
+def _logarithmic(field: str, title: str | None, least: float, most: float, **axis: Any) -> dict[str, Any]:
+    """Return a logarithmic axis from below ``least`` to above ``most``."""
     low, high = least * 0.9, most * 1.1
-    decades = [10.0**power for power in range(-3, 7) if low <= 10.0**power <= high]
-    # Within one decade there may be no power of ten to show.
-    values = decades if len(decades) > 1 else [mantissa * 10.0**power for power in range(-3, 7) for mantissa in (1, 2, 5)]
+    decades = [10.0**power for power in range(-3, 7)]
+    if sum(low <= decade <= high for decade in decades) < 2:
+        decades = [first * decade for decade in decades for first in (1, 2, 5)]
     labels = "datum.value < 1 ? '' + datum.value : format(datum.value, ',')"
     return {
         "shorthand": f"{field}:Q",
         "title": title,
         "scale": alt.Scale(type="log", domain=[low, high], nice=False, clamp=True),
-        "axis": alt.Axis(values=[value for value in values if low <= value <= high], labelExpr=labels, **axis),
+        "axis": alt.Axis(values=[value for value in decades if low <= value <= high], labelExpr=labels, **axis),
     }
 
 
-def _thousands(**how: Any) -> alt.Axis:
-    return alt.Axis(labelExpr="datum.value ? format(datum.value, '~s') : '0'", **how)
+def _thousands(**axis: Any) -> alt.Axis:
+    return alt.Axis(labelExpr="datum.value ? format(datum.value, '~s') : '0'", **axis)
 
 
-def _room_for_text(width: int) -> float:
-    return 1.35 if width <= NARROW else 1.2
+def _room_for_text(most: float, width: int) -> float:
+    """Return the end of an axis on which the text after the longest bar has room."""
+    return (most or 1) * (1.35 if width <= NARROW else 1.2)

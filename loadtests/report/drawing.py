@@ -84,11 +84,20 @@ def inline(chart: Chart, says: str) -> str:
     root = ElementTree.fromstring(svg(chart))
     for element in root.iter():
         spoken = element.attrib.pop("aria-label", None)
-        is_mark = element.attrib.get("aria-roledescription", "").endswith(("mark", "bar", "rule", "point", "tick", "circle"))
+        is_mark = element.attrib.get("aria-roledescription", "").endswith(
+            ("mark", "bar", "rule", "point", "tick", "circle")
+        )
         for name, value in element.attrib.items():
             if _LONG_FRACTION.search(value):
                 element.attrib[name] = _LONG_FRACTION.sub(lambda number: f"{float(number[0]):.1f}", value)
-        for name in ("role", "aria-roledescription", "aria-hidden", "pointer-events", "stroke-miterlimit", "font-family"):
+        for name in (
+            "role",
+            "aria-roledescription",
+            "aria-hidden",
+            "pointer-events",
+            "stroke-miterlimit",
+            "font-family",
+        ):
             element.attrib.pop(name, None)
         if spoken and is_mark:
             ElementTree.SubElement(element, f"{_SVG}title").text = spoken

@@ -9,9 +9,10 @@ import jinja2
 from markupsafe import Markup
 
 from loadtests import results as results_file
-from loadtests.report import answers, article, pictures
+from loadtests.report import answers, article, cost, latency, slow_database, successes
 from loadtests.report.drawing import NARROW, PALETTE, WIDE, inline
-from loadtests.report.pictures import Figure, Table
+from loadtests.report.figure import Figure, Table, megabytes
+from loadtests.report.in_2014 import in_2014
 from loadtests.report.reading import (
     Column,
     Entrant,
@@ -93,16 +94,18 @@ def figures(results: Results) -> dict[str, list[Figure]]:
         endpoints = []
     documents = [endpoint for endpoint in endpoints if endpoint != "sleep"]
     found = {
-        "answer": [pictures.ranking_of(results, endpoint) for endpoint in endpoints],
-        "requests": [draw(results, endpoint) for endpoint in endpoints for draw in (pictures.successes, pictures.failures)],
-        "latency": [pictures.latency(results, endpoint) for endpoint in endpoints],
-        "cost": [pictures.processor_time(results, endpoint) for endpoint in documents],
-        "slow": [pictures.slow_database(results)],
-        "article": [pictures.in_2014(document) for document in ("small", "big")],
+        "answer": [successes.ranking_of(results, endpoint) for endpoint in endpoints],
+        "requests": [
+            draw(results, endpoint) for endpoint in endpoints for draw in (successes.successes, successes.failures)
+        ],
+        "latency": [latency.latency(results, endpoint) for endpoint in endpoints],
+        "cost": [cost.processor_time(results, endpoint) for endpoint in documents],
+        "slow": [slow_database.slow_database(results)],
+        "article": [in_2014(document) for document in ("small", "big")],
     }
     if endpoints:
-        found["latency"] += [pictures.curves(results), pictures.ramp(results), pictures.fairness(results)]
-        found["cost"] += [pictures.memory(results), pictures.threads(results), pictures.switches(results)]
+        found["latency"] += [draw(results) for draw in (latency.curves, latency.ramp, latency.fairness)]
+        found["cost"] += [draw(results) for draw in (cost.memory, cost.threads, cost.switches)]
     return found
 
 
@@ -112,7 +115,7 @@ def doubts(results: Results) -> list[str]:
     plan = results["plan"]
     planned = len(plan["entrants"]) * len(plan["columns"]) * plan["rounds"]
     if results["state"] != "complete":
-        said.insert(0, f"Not complete: {len(results['cells'])} of {planned} cells were measured (state: {results['state']}).")
+        said.insert(0, f"Not complete ({results['state']}): {len(results['cells'])} of {planned} cells were measured.")
     for skipped in results["skipped"]:
         said.append(f"{skipped['entrant']} was not measured: {skipped['reason']}")
     for failed in results["failed"]:
@@ -123,7 +126,7 @@ def doubts(results: Results) -> list[str]:
         said.append("Each cell was measured once: there are no intervals, and ties are judged by the noise alone.")
     git = results["environment"]["git"]
     if git and git["uncommitted_changes"]:
-        said.append(f"Measured with uncommitted changes on top of {git['commit'][:10]}, so nobody else has exactly this code.")
+        said.append(f"Measured with uncommitted changes on top of {git['commit'][:10]}: nobody else has this code.")
     return list(dict.fromkeys(said))
 
 
@@ -144,13 +147,13 @@ def _overview(results: Results, folder: Path) -> dict[str, Any]:
     rows = []
     for entrant in sorted(entrants(results), key=lambda entrant: _rank(results, entrant, shown[0])):
         found = [group(results, entrant["label"], column) for column in shown]
-        first = found[0]
+        cpu_ms, memory = (found[0][figure] if found[0] else None for figure in ("cpu_ms_per_request", "pss_peak_bytes"))
         rows.append(
             {
                 **_place(entrant, folder),
                 "rates": [answers.per_s(each) if each else "–" for each in found],
-                "cpu": f"{first['cpu_ms_per_request']['median']:.2f}" if first and first["cpu_ms_per_request"] else "–",
-                "memory": f"{first['pss_peak_bytes']['median'] / answers.MEGABYTE:,.0f}" if first and first["pss_peak_bytes"] else "–",
+                "cpu": f"{cpu_ms['median']:.2f}" if cpu_ms else "–",
+                "memory": megabytes(memory["median"]) if memory else "–",
                 "choose_when": entrant["choose_when"],
             }
         )
@@ -176,13 +179,19 @@ def _place(entrant: Entrant, folder: Path) -> dict[str, Any]:
 
 def _starts(results: Results, folder: Path) -> list[dict[str, Any]]:
     return [
-        {**_place(entrant, folder), "command": entrant["command"], "settings": entrant["settings"], "again": entrant["repeats"]}
+        {
+            **_place(entrant, folder),
+            "command": entrant["command"],
+            "settings": entrant["settings"],
+            "again": entrant["repeats"],
+        }
         for entrant in entrants(results, with_repeats=True)
     ]
 
 
 def _verdicts(results: Results, entrant: Entrant) -> dict[str, Any]:
-    return {"entrant": entrant["label"], "model": entrant["model"], "cells": [_verdict(results, entrant, column) for column in results["plan"]["columns"]]}
+    found = [_verdict(results, entrant, column) for column in results["plan"]["columns"]]
+    return {"entrant": entrant["label"], "model": entrant["model"], "cells": found}
 
 
 def _verdict(results: Results, entrant: Entrant, column: Column) -> dict[str, Any]:
@@ -211,16 +220,17 @@ def _why_missing(results: Results, entrant: Entrant, column: Column) -> dict[str
 
 def _environment(results: Results) -> Table:
     known = results["environment"]
-    git, placement = known["git"], results["plan"]["placement"]
-    pinned = [f"{part} on {', '.join(map(str, cpus))}" for part, cpus in placement.items() if cpus]
+    git = known["git"] or {"commit": "not a git checkout", "uncommitted_changes": False}
+    pinned = [f"{part} on {cpus}" for part, cpus in results["plan"]["placement"].items() if cpus]
     rows = [
-        ["Processor", f"{known['cpu_model']}, {known['cpus_usable']} of {known['cpus_online']} CPUs usable{', in a virtual machine' if known['virtual'] else ''}"],
+        ["Processor", known["cpu_model"] + (", in a virtual machine" if known["virtual"] else "")],
+        ["CPUs usable", f"{known['cpus_usable']} of {known['cpus_online']}"],
+        ["CPUs of each part", "; ".join(pinned) or "not pinned: server, database and load share all"],
         ["Memory", f"{known['memory_bytes'] / 1e9:.0f} GB"],
         ["Kernel", f"{known['kernel']} {known['machine']}"],
         ["Frequency governor", known["governor"] or "not known"],
-        ["CPUs of server, database and load", "; ".join(pinned) or "not pinned: all share all CPUs"],
-        ["Open files, listen backlog, local ports", ", ".join(str(value) for value in known["limits"].values())],
-        ["Commit", f"{git['commit']}{', with uncommitted changes' if git['uncommitted_changes'] else ''}" if git else "not a git checkout"],
+        *([f"Limit: {name.replace('_', ' ')}", str(value)] for name, value in known["limits"].items()),
+        ["Commit", git["commit"] + (", with uncommitted changes" if git["uncommitted_changes"] else "")],
         *([name, version] for name, version in sorted(known["versions"].items())),
         *([f"{path} (SHA-256)", digest] for path, digest in sorted(known["locks"].items())),
     ]

@@ -46,13 +46,12 @@ def columns(results: Results, endpoint: str) -> list[Column]:
     """Return the columns of an endpoint with the least latency added, by connections: normally with none added."""
     of_endpoint = [column for column in results["plan"]["columns"] if column["endpoint"] == endpoint]
     least = min((column["db_latency_ms"] for column in of_endpoint), default=0)
-    return sorted(
-        (column for column in of_endpoint if column["db_latency_ms"] == least), key=lambda column: int(column["connections"])
-    )
+    found = [column for column in of_endpoint if column["db_latency_ms"] == least]
+    return sorted(found, key=lambda column: int(column["connections"]))
 
 
 def delayed_columns(results: Results) -> list[Column]:
-    """Return the columns that show a slow database: one endpoint and number of connections, by latency; [] without any."""
+    """Return the columns that show a slow database, by latency: of one endpoint and number of connections."""
     delayed = [column for column in results["plan"]["columns"] if column["db_latency_ms"]]
     if not delayed:
         return []
