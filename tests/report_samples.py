@@ -2,10 +2,13 @@
 
 import copy
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from loadtests.report.page import page
 from loadtests.results import summarise
+from loadtests.stacks import ROOT
 
 Results = dict[str, Any]
 _SAMPLE = Path(__file__).with_name("data") / "results-sample.json"
@@ -143,3 +146,21 @@ def _slower(cell: dict[str, Any], factor: float, number: int, label: str, column
     if column["connections"] == 5000 and factor < 0.8:
         cell["outcomes"] |= {"timeout": 900, "reset": 120, "status_5xx": {"503": 40}}
     return cell
+
+
+ALL = (
+    usual,
+    single_repeat,
+    without_latency_column,
+    only_delayed,
+    stopped_before_the_first_cell,
+    nothing_but_failures,
+    as_in_2014,
+)
+
+
+@cache
+def rendered(name: str) -> str:
+    """Return the page of a sample, as it would lie in a folder of ``results/``."""
+    sample = next(sample for sample in ALL if sample.__name__ == name)
+    return page(sample(), ROOT / "results" / "any")

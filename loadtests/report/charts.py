@@ -250,7 +250,7 @@ def _panels(chart: Chart, rows: Rows, width: int, height_px: int) -> Chart:
 
 def _fit(chart: Chart, width: int) -> Chart:
     fit = alt.AutoSizeParams(type="fit-x", contains="padding")
-    return chart.properties(width=width, autosize=fit, padding=1)
+    return chart.properties(width=width, autosize=fit, padding={"left": 1, "top": 4, "right": 8, "bottom": 1})
 
 
 def _bars(base: alt.Chart, rows: Rows) -> alt.Chart:
