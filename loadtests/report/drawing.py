@@ -56,7 +56,13 @@ _CONFIG = {
         "titlePadding": 8,
         "gridColor": PALETTE["line"][0],
     },
-    "axisX": {"labelColor": PALETTE["muted"][0], "labelOverlap": "greedy", "labelSeparation": 8, "labelBound": 8, "tickCount": 5},
+    "axisX": {
+        "labelColor": PALETTE["muted"][0],
+        "labelOverlap": "greedy",
+        "labelSeparation": 8,
+        "labelBound": 8,
+        "tickCount": 5,
+    },
     "text": {"color": PALETTE["ink"][0], "fontSize": 12},
     "header": {"labelColor": PALETTE["ink"][0], "labelFontSize": 12, "labelFontWeight": "bold", "labelLimit": 0},
 }

@@ -146,7 +146,7 @@ def fairness(results: Results) -> Figure:
         "Fairness: is everybody served alike?",
         note if rows else "Not measured in this plan.",
         table,
-        drawn(charts.shares, rows, title="replies of a connection / of the median connection"),
+        drawn(charts.shares, rows, title="times the median connection"),
         models(rows),
     )
 
