@@ -12,8 +12,9 @@ from loadtests.bodies import WrongReply
 from loadtests.cell import Bench, measure_cell
 from loadtests.database import Database, DatabaseGone
 from loadtests.doubts import doubts
+from loadtests.environment import describe
 from loadtests.leftovers import Run
-from loadtests.plan import Column, Entrant, Plan
+from loadtests.plan import LATER_WARM_UP_S, Column, Entrant, Plan
 from loadtests.results import Results, is_missing
 from loadtests.server import LOOPBACK, Server, StackFailed
 from loadtests.wrk import WrkFailed
@@ -51,6 +52,7 @@ class Battle:
 
         Raises CannotWrite when the results cannot be kept, and DatabaseGone when the database does not come back.
         """
+        self._set_up()
         for round_number in range(1, self.plan.rounds + 1):
             for entrant in self.plan.order(round_number):
                 for settings, columns in self.plan.starts(entrant):
@@ -75,19 +77,29 @@ class Battle:
             for column in self.plan.columns
         )
 
+    def _set_up(self) -> None:
+        """Prepare every app before anything is measured, and note what cannot be had here."""
+        self.results["skipped"] = []
+        for entrant in self.plan.entrants:
+            self.watcher.stage(entrant, 1, "setting up")
+            try:
+                toolchain.prepare(entrant.stack.app)
+            except Unavailable as reason:
+                self.results["skipped"].append({"entrant": entrant.label, "reason": str(reason)})
+                self.watcher.given_up(entrant, f"skipped: {reason}")
+        if not self.results["cells"]:
+            # Only now the versions of what was set up are known.
+            apps = {entrant.stack.app.name: entrant.stack.app for entrant in self.plan.entrants}
+            self.results["environment"] = describe(apps.values(), self.database.version())
+        self.save()
+
     def _start_until_measured(
         self, entrant: Entrant, round_number: int, settings: dict[str, str], columns: list[Column]
     ) -> None:
         left = [column for column in columns if is_missing(self.results, entrant, round_number, column)]
         while left and not self._is_skipped(entrant):
             try:
-                self.watcher.stage(entrant, round_number, "setting up")
-                toolchain.prepare(entrant.stack.app)
                 self._serve(entrant, round_number, settings, left)
-            except Unavailable as reason:
-                self.results["skipped"].append({"entrant": entrant.label, "reason": str(reason)})
-                self.watcher.given_up(entrant, f"skipped: {reason}")
-                self.save()
             except StackFailed as failure:
                 # Where it fails to start or to stop it would do so again.
                 self._failed(entrant, round_number, None, "stack", failure)
@@ -115,8 +127,10 @@ class Battle:
             self.results["starts"].append(start)
             try:
                 self.run.started(server.session)
+                warm_up_least_s = self.plan.warm_up_least_s
                 while left and server.poll() is None:
-                    self._measure(entrant, round_number, left.pop(0), server)
+                    self._measure(entrant, round_number, left.pop(0), server, warm_up_least_s)
+                    warm_up_least_s = LATER_WARM_UP_S
             except BaseException:
                 # Asked to stop, or the results cannot be kept: no time to answer what the load has in flight.
                 server.kill()
@@ -127,10 +141,12 @@ class Battle:
             begun = time.monotonic()
         start["stop_s"] = round(time.monotonic() - begun, 3)
 
-    def _measure(self, entrant: Entrant, round_number: int, column: Column, server: Server) -> None:
+    def _measure(
+        self, entrant: Entrant, round_number: int, column: Column, server: Server, warm_up_least_s: int
+    ) -> None:
         bench = Bench(self.plan, self.database, self.run, lambda what: self.watcher.stage(entrant, round_number, what))
         try:
-            cell = measure_cell(bench, server, entrant, round_number, column)
+            cell = measure_cell(bench, server, entrant, round_number, column, warm_up_least_s)
         except (StackFailed, WrongReply, WrkFailed, DatabaseGone) as error:
             # Whatever it looks like from here: without a database no stack can answer.
             gone = DatabaseGone("mongod ended, or stopped answering, while the cell was measured")
@@ -145,6 +161,8 @@ class Battle:
             self.results["cells"].append(cell)
             self.save()
             self.watcher.measured(cell)
+        if column.db_latency_ms and self.own_mongod:
+            mongod.cut_log()
 
     def _bring_database_back(self) -> None:
         if not self.own_mongod:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from math import ceil, sqrt
 from typing import Any
 
 from loadtests import figures, wrk
@@ -17,16 +16,13 @@ from loadtests.plan import Column, Entrant, Plan, warm_up_step_s
 from loadtests.processes import session_members
 from loadtests.results import now
 from loadtests.server import Server, StackFailed
+from loadtests.steady import half_second_rates, is_stable, ramp_allowance_s
 from loadtests.verdict import Evidence, ceiling, judge
 from loadtests.wrk import Load, Measured, WrkFailed
 
 _UNLOADED_S = 0.35
-# A warm-up raises the rate; one that has risen by less than this from one second to the next is over.
-_STILL_RISING = 1.05
-# Half seconds of a steady rate differ by up to this much on a shared machine.
-_HALF_SECONDS_DIFFER = 1.10
-# Standard deviations by which two counts must differ, or few replies would look like a rise.
-_CHANCE = 2
+# More than a clock is slewed by in a minute.
+_CLOCK_STEP_S = 0.1
 # Where wrk lost connections and the plan has no look at fairness, the observer looks for this long what became of them.
 _SECOND_LOOK_S = 1.0
 
@@ -41,8 +37,10 @@ class Bench:
     stage: Callable[[str], None]
 
 
-def measure_cell(bench: Bench, server: Server, entrant: Entrant, round_number: int, column: Column) -> dict[str, Any]:
-    """Measure and return one cell (docs/results.md).
+def measure_cell(
+    bench: Bench, server: Server, entrant: Entrant, round_number: int, column: Column, warm_up_least_s: int
+) -> dict[str, Any]:
+    """Measure and return one cell (docs/results.md), after ``warm_up_least_s`` steps of warm-up at least.
 
     Raises StackFailed or WrongReply where the stack is at fault, WrkFailed or DatabaseGone where it is not.
     """
@@ -54,21 +52,21 @@ def measure_cell(bench: Bench, server: Server, entrant: Entrant, round_number: i
         check(server, endpoint)
         unloaded = observe(server.host, server.port, PATHS[endpoint], 1, _UNLOADED_S, bench.plan.timeout_s)
         bench.stage("warming up")
-        warm_up = _warm_up(bench, server, column)
-        bench.stage(f"{column.connections} connections for {bench.plan.measure_s} s")
-        load = _load(bench, column, bench.plan.measure_s)
+        warm_up, ramp_s = _warm_up(bench, server, column, warm_up_least_s)
+        load = _load(bench, column, bench.plan.measure_s + ramp_s)
+        bench.stage(f"{column.connections} connections for {load.duration_s} s")
         watched = _Watched(bench, server)
         measured = watched.load(server, column, load)
         observed = None
         if bench.plan.fairness_in(column):
             bench.stage("fairness")
-            observed = _observe(bench, server, column, bench.plan.fairness_s)
+            observed = _observe(bench, server, column, bench.plan.fairness_s + ramp_s)
         elif measured.lost:
             observed = _observe(bench, server, column, _SECOND_LOOK_S)
         bench.stage("checking that it still answers")
         _still_answers(server, endpoint)
     ended, ended_by = figures.outcomes(measured, observed, column.connections)
-    rate = figures.rate(measured, column.connections, bench.plan.measure_s)
+    rate = figures.rate(measured, column.connections, load.duration_s)
     slots = entrant.slots(column.connections, bench.plan.cpus)
     cost, machine = watched.results(measured)
     return {
@@ -116,6 +114,7 @@ class _Watched:
         finds_before = self._bench.database.finds()
         self._cpu_before = CpuTimes()
         begun = time.monotonic()
+        clock = time.time() - begun
         for usage in usages:
             usage.begin()
         bench_before = time.process_time()
@@ -124,6 +123,8 @@ class _Watched:
         for usage in usages:
             usage.end()
         self._wall_s = time.monotonic() - begun
+        if abs(time.time() - time.monotonic() - clock) > _CLOCK_STEP_S:
+            raise WrkFailed("the machine's clock was set while wrk ran, and wrk times its replies by it")
         self._cpu_after = CpuTimes()
         _require_alive(server)
         finds_after = self._bench.database.finds()
@@ -162,7 +163,8 @@ class _Watched:
         return {"server": server, "database": database, "load": load, "bench_cores": bench_cores}, machine
 
 
-def _warm_up(bench: Bench, server: Server, column: Column) -> dict[str, Any]:
+def _warm_up(bench: Bench, server: Server, column: Column, least: int) -> tuple[dict[str, Any], int]:
+    """Return the ``warm_up`` part of the cell, and the seconds that its ramp needs on top of a measurement."""
     step_s = warm_up_step_s(column.connections)
     begun = time.monotonic()
     rates: list[float] = []
@@ -170,36 +172,14 @@ def _warm_up(bench: Bench, server: Server, column: Column) -> dict[str, Any]:
         measured = _run_wrk(bench, server, column, _load(bench, column, step_s))
         _require_alive(server)
         rates += half_second_rates(measured.windows_ok, step_s, max(measured.first_replies_s, default=0))
-        if step >= bench.plan.warm_up_least_s and is_stable(rates):
+        if step >= least and is_stable(rates):
             break
-    return {
+    seen = {
         "took_s": round(time.monotonic() - begun, 2),
         "stable": is_stable(rates),
         "rates_per_s": [round(rate, 1) for rate in rates],
     }
-
-
-def half_second_rates(windows: list[int], seconds: int, ramp_s: float) -> list[float]:
-    """Return the rate in each half second of a run from its windows of a tenth, the ramp left out of the first."""
-    of_half = round(0.5 / wrk.WINDOW_S)
-    padded = [*windows, *[0] * (2 * seconds * of_half)]
-    halves = [padded[of_half * n : of_half * (n + 1)] for n in range(2 * seconds)]
-    # A slow ramp keeps the server as busy as the load does.
-    halves[0] = halves[0][min(ceil(ramp_s / wrk.WINDOW_S), of_half - 1) :]
-    return [sum(half) / (len(half) * wrk.WINDOW_S) for half in halves]
-
-
-def is_stable(rates: list[float]) -> bool:
-    """Return whether the rate has stopped rising, from the rates of the last half seconds."""
-    if len(rates) < 2 or rates[-1] == 0 or _has_risen(rates[-2:-1], rates[-1:], _HALF_SECONDS_DIFFER):
-        return False
-    return len(rates) < 4 or not _has_risen(rates[-4:-2], rates[-2:], _STILL_RISING)
-
-
-def _has_risen(before: list[float], now: list[float], by: float) -> bool:
-    """Return whether the half seconds ``now`` are above those ``before`` by more than a factor, and more than chance."""
-    earlier, later = sum(before) / 2, sum(now) / 2  # replies
-    return later > earlier * by and later - earlier > _CHANCE * sqrt(later + earlier)
+    return seen, ramp_allowance_s(measured.first_replies_s, column.connections, bench.plan.measure_s)
 
 
 def _run_wrk(

@@ -4,6 +4,7 @@ import os
 import resource
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -13,9 +14,9 @@ from loadtests import results as results_file
 from loadtests.battle import Battle, lost_to_the_bench, passed
 from loadtests.compare import compare, show_comparison
 from loadtests.database import Database, DatabaseGone
-from loadtests.environment import describe
+from loadtests.environment import describe, git_state
 from loadtests.placement import pinned_process, usable_cpus
-from loadtests.plan import VARIABLES, Plan, plan_from_environment
+from loadtests.plan import SERVER_VARIABLES, VARIABLES, Plan, plan_from_environment
 from loadtests.results import CannotWrite, Results
 from loadtests.server import raise_open_file_limit
 from loadtests.settings import BadSetting
@@ -39,31 +40,27 @@ def battle(name: str) -> int:
     """
     # A pipe is as wide as the tables need.
     console = Console() if sys.stdout.isatty() else Console(width=150)
+    resumed = os.environ.get("RESUME")
+    folder, results, plan = _resume(resumed) if resumed else (None, None, plan_from_environment(name, usable_cpus()))
+    _require_open_files(plan)
     with leftovers.alone(results_file.FOLDER), ExitStack() as stack:
         for ended in leftovers.end_leftovers(results_file.FOLDER):
             console.print(f"Ended what the last battle left running: {ended}", highlight=False)
         require(["wrk"])
-        resumed = os.environ.get("RESUME")
-        folder, results, plan = (
-            _resume(resumed) if resumed else (None, None, plan_from_environment(name, usable_cpus()))
-        )
-        _require_open_files(plan)
         uri = database_uri()
         seed(uri, database_name())
         own_mongod = not os.environ.get("MONGODB_URI")
         database = stack.enter_context(Database(uri))
         if own_mongod:
             database.forget_delays()
-        for latency_ms in {column.db_latency_ms for column in plan.columns}:
-            with database.delayed_finds(latency_ms):
-                pass  # only to learn now, and not in the middle, whether it can be done
         try:
+            plan = _that_can_be_delayed(console, plan, database)
             if results is None:
-                apps = {entrant.stack.app.name: entrant.stack.app for entrant in plan.entrants}
-                results = results_file.new(plan, describe(apps.values(), database.version()), _typed(name))
+                results = results_file.new(plan, describe([], database.version()), _typed(name))
             if folder is None:
                 folder = results_file.new_folder()
                 results["id"] = folder.name
+            _warn_of_another_commit(console, results)
             run = leftovers.Run(results_file.FOLDER)
             stack.callback(run.over)
             stack.enter_context(pinned_process(database.local_pid(), plan.placement.database))
@@ -155,6 +152,29 @@ def _resume(name: str) -> tuple[Path, Results, Plan]:
     return folder, results, plan
 
 
+def _warn_of_another_commit(console: Console, results: Results) -> None:
+    then, now = results["environment"]["git"], git_state()
+    if then != now:
+        console.print("! The first part was measured at another commit, or with other changes.", style="yellow")
+
+
+def _that_can_be_delayed(console: Console, plan: Plan, database: Database) -> Plan:
+    """Return ``plan``, without the columns that need failpoints where mongod takes none and nobody asked for them.
+
+    Learnt now, and not in the middle. Raises BadSetting where DB_LATENCY_MS asks for them.
+    """
+    try:
+        for latency_ms in {column.db_latency_ms for column in plan.columns}:
+            with database.delayed_finds(latency_ms):
+                continue
+    except BadSetting as refusal:
+        if os.environ.get("DB_LATENCY_MS") or os.environ.get("RESUME"):
+            raise
+        console.print(f"No slow-database column: {refusal}", highlight=False, soft_wrap=True)
+        return replace(plan, columns=[column for column in plan.columns if not column.db_latency_ms])
+    return plan
+
+
 def _explain_timeout(console: Console, plan: Plan) -> None:
     most = max(column.connections for column in plan.columns)
     if most >= _MANY_CONNECTIONS:
@@ -178,7 +198,9 @@ def _require_open_files(plan: Plan) -> None:
 
 
 def _typed(name: str) -> str:
-    given = [f'{variable}="{value}"' for variable in VARIABLES if (value := os.environ.get(variable))]
+    given = [
+        f'{variable}="{value}"' for variable in (*VARIABLES, *SERVER_VARIABLES) if (value := os.environ.get(variable))
+    ]
     return " ".join(["make", name, *given])
 
 

@@ -33,6 +33,7 @@ def doubts(results: dict[str, Any]) -> list[dict[str, str]]:
         *_finds(results["cells"]),
         *_fairness(results["cells"]),
         *_warm_up(results["cells"]),
+        *_ramp(results["cells"]),
         *_environment(results["environment"]),
     ]
     return [{"about": about, "text": text} for about, text in found]
@@ -132,6 +133,17 @@ def _warm_up(cells: list[dict[str, Any]]) -> _Doubts:
     unstable = list(dict.fromkeys(cell["entrant"] for cell in cells if not cell["warm_up"]["stable"]))
     if unstable:
         yield "warm-up", f"Still getting faster when the warm-up's bound was met: {', '.join(unstable)}."
+
+
+def _ramp(cells: list[dict[str, Any]]) -> _Doubts:
+    for cell, unanswered in _worst(cells, lambda cell: cell["ramp"]["connections"] - cell["ramp"]["answered"]):
+        if unanswered:
+            seconds = len(cell["rate"]["windows_ok"]) * cell["rate"]["window_s"]
+            yield (
+                "ramp",
+                f"{unanswered} connections of {name(cell)} had no first reply within {seconds:.0f} s of load: "
+                "the ramp was not over, and its figures are those of the others.",
+            )
 
 
 def _environment(environment: dict[str, Any]) -> _Doubts:

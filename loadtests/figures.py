@@ -14,15 +14,14 @@ _LOSSES = ("refused", "reset", "closed_after_reply")
 def rate(measured: Measured, connections: int, asked_s: int) -> dict[str, Any]:
     """Return the ``rate`` part of a cell: right replies a second in whole windows after the ramp.
 
-    Where a connection never got its first reply, the first quarter of the ``asked_s`` seconds counts as the ramp.
+    At most the first half of the ``asked_s`` seconds counts as the ramp, also where a connection never got a reply.
     """
     windows = measured.windows_ok[: round(asked_s / WINDOW_S)]
     windows += [0] * (round(asked_s / WINDOW_S) - len(windows))
     whole = windows[:-1]  # the last is cut off somewhere
-    if len(measured.first_replies_s) >= connections:
-        begin = min(int(max(measured.first_replies_s) / WINDOW_S) + 1, len(whole) - 1)
-    else:
-        begin = len(whole) // 4
+    half = len(whole) // 2
+    ramped_up = len(measured.first_replies_s) >= connections
+    begin = min(int(max(measured.first_replies_s) / WINDOW_S) + 1, half) if ramped_up else half
     steady = _without_pause_before_next_burst(whole[begin:], _at(measured.quantiles, 0.5) / 1000)
     steady_s = len(steady) * WINDOW_S
     return {
