@@ -13,7 +13,7 @@ from shared.system_packages import Unavailable
 
 _USAGE = (
     "usage: python -m loadtests run NAME | wrk NAME | prepare NAME | battle | battle-quick | battle-2014 | compare | "
-    "report | demo-sleep | lint | format | bench-encode"
+    "report | example | demo-sleep | lint | format | bench-encode"
 )
 _BAD_INPUT = 2
 
@@ -35,6 +35,8 @@ def main(arguments: list[str]) -> int:
                 return command.compare_two()
             case ["report"]:
                 return command.report()
+            case ["example"]:
+                return command.example()
             case ["demo-sleep"]:
                 return demo_sleep.tell()
             case ["lint"]:

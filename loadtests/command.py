@@ -97,6 +97,15 @@ def report() -> int:
     return 0
 
 
+def example() -> int:
+    """Put the report of the results that RESULTS names into docs/example/. Raises BadSetting."""
+    from loadtests.report.example import FOLDER, write_example
+
+    write_example(results_file.read(results_file.find(os.environ.get("RESULTS") or "latest")))
+    print(FOLDER)
+    return 0
+
+
 def _write_report(folder: Path) -> Path:
     # Loading the chart library takes a second that no other command should wait for.
     from loadtests.report import write_report

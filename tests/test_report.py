@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from loadtests.report import answers, article, write_report
+from loadtests.report.example import write_example
 from loadtests.report.page import doubts, figures
 from loadtests.report.reading import columns
 from loadtests.results import validate
@@ -123,3 +124,17 @@ def test_every_run_of_the_article_is_in_its_figures_with_what_was_wrong() -> Non
     shown = [row for figure in figures(samples.usual())["article"] for row in figure.table.rows]
     assert len(shown) == len(article.article()["runs"])
     assert all(row[-1] for row in shown)
+
+
+def test_an_example_has_the_report_its_picture_and_its_noise(tmp_path: Path) -> None:
+    write_example(samples.single_repeat(), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "ranking.svg", "report.html"]
+    assert "<svg" in (tmp_path / "ranking.svg").read_text()
+    said = (tmp_path / "README.md").read_text()
+    assert "Smaller differences mean nothing" in said
+    assert all(doubt in said for doubt in doubts(samples.single_repeat()))
+
+
+def test_an_example_needs_figures(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match="no figure yet"):
+        write_example(samples.stopped_before_the_first_cell(), tmp_path)

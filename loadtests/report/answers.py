@@ -114,7 +114,7 @@ def _headline(results: Results, column: Column) -> str:
     if slowest in best or not groups[slowest]["ok_per_s"]["median"]:
         return f"{said}."
     times = max(rates) / groups[slowest]["ok_per_s"]["median"]
-    return f"{said}, up to {times:.1f} times as many as {slowest}, the slowest."
+    return f"{said}, {'up to ' if len(best) > 1 else ''}{times:.1f} times as many as {slowest}, the slowest."
 
 
 def _fast_database(results: Results) -> Answer:

@@ -40,7 +40,6 @@ _LONG_FRACTION = re.compile(r"\d+\.\d{2,}")
 _SVG = "{http://www.w3.org/2000/svg}"
 _NAMED = {light: name for name, (light, _) in PALETTE.items()}
 _CONFIG = {
-    "background": "transparent",
     "font": "sans-serif",
     "view": {"stroke": None},
     "axis": {
@@ -75,10 +74,10 @@ def colour(name: str) -> str:
     return PALETTE[name][0]
 
 
-def svg(chart: Chart) -> str:
-    """Return the chart as an SVG document in daylight colours."""
+def svg(chart: Chart, ground: str = "transparent") -> str:
+    """Return the chart as an SVG document in daylight colours, on a ground of this colour."""
     specification = chart.to_dict()
-    specification["config"] = _CONFIG
+    specification["config"] = _CONFIG | {"background": ground}
     # In this form the marks carry no reference to a schema on the network.
     specification.pop("$schema", None)
     return str(vl_convert.vegalite_to_svg(specification))
