@@ -105,7 +105,7 @@ def as_in_2014() -> Results:
         "play-blocking": "node",
         "gunicorn-gevent [2 workers] [again]": "gunicorn-gevent",
     }
-    columns = [
+    columns: list[dict[str, Any]] = [
         {"endpoint": endpoint, "connections": connections, "db_latency_ms": 0}
         for connections in (200, 1000, 5000)
         for endpoint in ("mongo", "mongo_big")

@@ -28,7 +28,7 @@ def write_example(results: Results, folder: Path = FOLDER) -> None:
             [
                 f"# One real report: {results['started'][:10]}, {machine['cpu_model']}, {machine['cpus_usable']} CPUs",
                 "",
-                f"Made by `{results['command']}`, then `make example`. [{NAME}]({NAME}) is for a browser: download it, open it.",
+                f"Made by `{results['command']}`, then `make example`. [{NAME}]({NAME}) is for a browser.",
                 "",
                 f"![{figure.title}]({PICTURE})",
                 "",
