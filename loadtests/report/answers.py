@@ -127,7 +127,7 @@ def _fast_database(results: Results) -> Answer:
         return Answer(case, [], "Not measured yet.")
     costs = {name: found["median"] for name in best if (found := _group(results, name, first)["cpu_ms_per_request"])}
     cheapest = min(costs, key=lambda name: costs[name], default=None)
-    why = f"Nobody is faster beyond doubt ({in_words(first)})."
+    why = _why(best, first)
     if cheapest and len(best) > 1:
         why += f" Of these {cheapest} takes the least CPU, {costs[cheapest]:.2f} ms for each request."
     return Answer(case, best, why + _left_out(results, first))
@@ -147,7 +147,7 @@ def _slow_database(results: Results) -> Answer:
         for row in ranking(results, slowest)["rows"]
         if "pool too small" in _group(results, name := row["entrant"], slowest)["bottlenecks"] and name not in best
     ]
-    why = f"Nobody is faster beyond doubt ({in_words(slowest)})."
+    why = _why(best, slowest)
     if held:
         why += f" Held at their ceiling of slots / latency, however little CPU they need: {joined(held)}."
     return Answer(case, best, why + _left_out(results, slowest))
@@ -194,6 +194,12 @@ def _little_memory(results: Results) -> Answer:
         f"{most / _MEGABYTE:,.0f} MB. All processes of the server together, shared pages counted once."
     )
     return Answer(case, _least(known), why + _left_out(results, column))
+
+
+def _why(best: list[str], column: Column) -> str:
+    if len(best) == 1:
+        return f"Faster than the others beyond doubt ({in_words(column)})."
+    return f"A tie: none of them is faster beyond doubt ({in_words(column)})."
 
 
 def _least(amounts: dict[str, float]) -> list[str]:

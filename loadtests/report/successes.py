@@ -32,10 +32,7 @@ from loadtests.report.reading import (
     requests,
 )
 
-_WHAT_THE_MARKS_ARE = (
-    "= is a tie; ≥ a lower bound: the load generator or the database was the limit, not the stack. "
-    "Lines on the bars are 95 % intervals."
-)
+_WHAT_THE_MARKS_ARE = "= is a tie; ≥ a lower bound: the load generator or the database was the limit, not the stack."
 
 
 def ranking_of(results: Results, endpoint: str) -> Figure:
@@ -50,10 +47,12 @@ def ranking_of(results: Results, endpoint: str) -> Figure:
         rows.append(line | {"entrant": f"{rank}  {place['entrant']}"})
         ties = ", ".join(place["ties_with"]) or "none"
         table.add(rank, place["entrant"], per_s(found), interval(found), ties)
+    repeated = any(line["low"] is not None for line in rows)
+    intervals = "Lines on the bars are 95 % intervals." if repeated else "Measured once: there are no intervals."
     return Figure(
         f"ranking-{endpoint}",
         f"{capital(DOCUMENTS[endpoint])}: who answers most",
-        f"{capital(in_words(column))}. {_WHAT_THE_MARKS_ARE}",
+        f"{capital(in_words(column))}. {_WHAT_THE_MARKS_ARE} {intervals}",
         table,
         drawn(charts.rates, rows),
         models(rows) + _grey(rows),
