@@ -7,7 +7,7 @@ STACKS_ALL := $(shell sed -n 's/^\[stacks\.\(.*\)\]$$/\1/p' stacks.toml)
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help setup db-up db-down db-status seed battle battle-quick battle-2014 compare test lint format bench-encode lock clean \
+.PHONY: help setup db-up db-down db-status seed battle battle-quick battle-2014 compare report example demo-sleep test lint format bench-encode lock clean \
 	$(STACKS_ALL:%=run-%) $(STACKS_ALL:%=wrk-%)
 
 help: ## print every target with one line each
@@ -37,6 +37,15 @@ battle-2014: $(READY) ## what the 2014 article measured: 200, 1000 and 5000 conn
 
 compare: $(READY) ## what changed between two battles: A=2026-11-24T06-10-00Z B=latest
 	@$(PY) -m loadtests compare
+
+report: $(READY) ## write report.html once more: RESULTS=latest, or a folder's name
+	@$(PY) -m loadtests report
+
+example: $(READY) ## make docs/example/ anew from a finished battle: RESULTS=latest, or a folder's name
+	@$(PY) -m loadtests example
+
+demo-sleep: $(READY) ## threads against events, told with live numbers in a minute
+	@$(PY) -m loadtests demo-sleep
 
 db-up: $(READY) ## start a mongod on loopback and keep it running
 	@$(PY) -m shared up

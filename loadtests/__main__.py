@@ -2,7 +2,7 @@
 
 import sys
 
-from loadtests import chores, command, toolchain
+from loadtests import chores, command, demo_sleep, toolchain
 from loadtests.run import load_by_hand, run
 from loadtests.server import StackFailed
 from loadtests.settings import BadSetting
@@ -13,7 +13,7 @@ from shared.system_packages import Unavailable
 
 _USAGE = (
     "usage: python -m loadtests run NAME | wrk NAME | prepare NAME | battle | battle-quick | battle-2014 | compare | "
-    "lint | format | bench-encode"
+    "report | example | demo-sleep | lint | format | bench-encode"
 )
 _BAD_INPUT = 2
 
@@ -33,6 +33,12 @@ def main(arguments: list[str]) -> int:
                 return command.battle(plan)
             case ["compare"]:
                 return command.compare_two()
+            case ["report"]:
+                return command.report()
+            case ["example"]:
+                return command.example()
+            case ["demo-sleep"]:
+                return demo_sleep.tell()
             case ["lint"]:
                 return chores.lint()
             case ["format"]:

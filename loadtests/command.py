@@ -86,6 +86,33 @@ def compare_two() -> int:
     return _FAILED if any(change.verdict == "worse" for change in compared) else 0
 
 
+def report() -> int:
+    """Write report.html beside the results that RESULTS names and print its path. Raises BadSetting."""
+    folder = results_file.find(os.environ.get("RESULTS") or "latest")
+    try:
+        print(_write_report(folder))
+    except CannotWrite as problem:
+        print(problem, file=sys.stderr)
+        return _FAILED
+    return 0
+
+
+def example() -> int:
+    """Put the report of the results that RESULTS names into docs/example/. Raises BadSetting."""
+    from loadtests.report.example import FOLDER, write_example
+
+    write_example(results_file.read(results_file.find(os.environ.get("RESULTS") or "latest")))
+    print(FOLDER)
+    return 0
+
+
+def _write_report(folder: Path) -> Path:
+    # Loading the chart library takes a second that no other command should wait for.
+    from loadtests.report import write_report
+
+    return write_report(folder)
+
+
 def _fight(console: Console, battle: Battle) -> int:
     plan = battle.plan
     cells = len(plan.entrants) * len(plan.columns) * plan.rounds
@@ -111,6 +138,7 @@ def _fight(console: Console, battle: Battle) -> int:
             f"Stopped; {battle.missing()} cells are missing. Go on with: {_go_on(battle.folder)}", soft_wrap=True
         )
         console.print(f"Results so far: {battle.folder}", soft_wrap=True)
+        console.print(f"A report of them: make report RESULTS={battle.folder.name}", soft_wrap=True)
         return _INTERRUPTED
     # What makes the figures doubtful stands above them.
     show_doubts(console, battle.results)
@@ -121,6 +149,8 @@ def _fight(console: Console, battle: Battle) -> int:
             f"Lost to the bench's own trouble, not to a stack; measure it again with: {_go_on(battle.folder)}"
         )
     console.print(f"Results and the servers' logs: {battle.folder}", soft_wrap=True)
+    console.print("The report, for a browser:")
+    print(_write_report(battle.folder))
     return 0 if passed(battle.results) else _FAILED
 
 

@@ -60,6 +60,7 @@ TOOLS = {
         _library("libssl.so.3", "libssl3"),
         _command("java", "openjdk-17-jdk-headless"),
         _command("mvn", "maven"),
+        _command("chromium", "chromium"),
     )
 }
 

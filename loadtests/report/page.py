@@ -1,0 +1,246 @@
+"""The page put together: sections a to h of what a reader asks, in that order."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from loadtests import results as results_file
+from loadtests.report import answers, article, cost, latency, slow_database, successes
+from loadtests.report.drawing import NARROW, PALETTE, WIDE, inline
+from loadtests.report.figure import Figure, Table, megabytes
+from loadtests.report.in_2014 import in_2014
+from loadtests.report.reading import (
+    Column,
+    Entrant,
+    Results,
+    cells,
+    columns,
+    delayed_columns,
+    entrants,
+    group,
+    in_words,
+    measured_endpoints,
+)
+from loadtests.stacks import ROOT
+
+NAME = "report.html"
+_HERE = Path(__file__).parent
+_SHORT = {"mongo": "small", "mongo_big": "big", "sleep": "/sleep"}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure with its chart as SVG for a narrow and a wide page; both are None where there is nothing to draw."""
+
+    figure: Figure
+    narrow: Markup | None
+    wide: Markup | None
+
+
+def write_report(folder: Path) -> Path:
+    """Write report.html beside the results.json in ``folder`` and return its path.
+
+    Raises BadSetting where the results cannot be read, CannotWrite where the page cannot be written.
+    """
+    results = results_file.read(folder)
+    path = folder / NAME
+    unfinished = path.with_suffix(".new")
+    try:
+        unfinished.write_text(page(results, folder))
+        unfinished.replace(path)
+    except OSError as error:
+        raise results_file.CannotWrite(f"{path} cannot be written: {error.strerror}") from None
+    return path
+
+
+def page(results: Results, folder: Path) -> str:
+    """Return the page as HTML; ``folder`` is where it will lie, for the links to the apps."""
+    loader = jinja2.FileSystemLoader(_HERE)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("page.html.jinja").render(
+        results=results,
+        palette=PALETTE,
+        style=Markup((_HERE / "page.css").read_text()),
+        doubts=doubts(results),
+        headlines=answers.headlines(results),
+        how_sure=answers.how_sure(results),
+        choices=answers.choices(results),
+        overview=_overview(results, folder),
+        figures={section: [_drawn(figure) for figure in figures] for section, figures in figures(results).items()},
+        verdict_columns=[_short(column) for column in results["plan"]["columns"]],
+        verdicts=[_verdicts(results, entrant) for entrant in entrants(results, with_repeats=True)],
+        started=_starts(results, folder),
+        environment=_environment(results),
+        article=article.article(),
+        cells=[
+            {"name": f"{cell['entrant']}, {in_words(_column(cell))}, round {cell['round']}", "wrk": cell["wrk"]}
+            for cell in results["cells"]
+        ],
+        in_words=in_words,
+        joined=answers.joined,
+    )
+
+
+def figures(results: Results) -> dict[str, list[Figure]]:
+    """Return the figures of each section that has some."""
+    endpoints = measured_endpoints(results)
+    if not results["cells"]:
+        endpoints = []
+    documents = [endpoint for endpoint in endpoints if endpoint != "sleep"]
+    found = {
+        "answer": [successes.ranking_of(results, endpoint) for endpoint in endpoints],
+        "requests": [
+            draw(results, endpoint) for endpoint in endpoints for draw in (successes.successes, successes.failures)
+        ],
+        "latency": [latency.latency(results, endpoint) for endpoint in endpoints],
+        "cost": [cost.processor_time(results, endpoint) for endpoint in documents],
+        "slow": [slow_database.slow_database(results)],
+        "article": [in_2014(document) for document in ("small", "big")],
+    }
+    if endpoints:
+        found["latency"] += [draw(results) for draw in (latency.curves, latency.ramp, latency.fairness)]
+        found["cost"] += [draw(results) for draw in (cost.memory, cost.threads, cost.switches)]
+    return found
+
+
+def doubts(results: Results) -> list[str]:
+    """Return everything that a reader must know before any figure, a sentence each."""
+    said = [warning["text"] for warning in results["warnings"]]
+    plan = results["plan"]
+    planned = len(plan["entrants"]) * len(plan["columns"]) * plan["rounds"]
+    if results["state"] != "complete":
+        said.insert(0, f"Not complete ({results['state']}): {len(results['cells'])} of {planned} cells were measured.")
+    for skipped in results["skipped"]:
+        said.append(f"{skipped['entrant']} was not measured: {skipped['reason']}")
+    for failed in results["failed"]:
+        where = f" ({in_words(failed['column'])})" if failed["column"] else ""
+        whose = "" if failed["fault"] == "stack" else " This was the bench's trouble, not the stack's."
+        said.append(f"{failed['entrant']} failed in round {failed['round']}{where}: {failed['reason']}.{whose}")
+    if plan["rounds"] == 1 and not any(warning["about"] == "repeats" for warning in results["warnings"]):
+        said.append("Each cell was measured once: there are no intervals, and ties are judged by the noise alone.")
+    git = results["environment"]["git"]
+    if git and git["uncommitted_changes"]:
+        said.append(f"Measured with uncommitted changes on top of {git['commit'][:10]}: nobody else has this code.")
+    return list(dict.fromkeys(said))
+
+
+def _drawn(figure: Figure) -> Drawn:
+    if figure.chart is None:
+        return Drawn(figure, None, None)
+    says = f"{figure.title}. {figure.note} The figures are in the table below."
+    # SVG does not reflow: a phone gets a drawing of its own, with letters as large.
+    return Drawn(figure, *(Markup(inline(figure.chart(width), says)) for width in (NARROW, WIDE)))
+
+
+def _overview(results: Results, folder: Path) -> dict[str, Any]:
+    """Return the table of stacks: what each reached, what it cost, when to choose it, and where it is."""
+    shown = [columns(results, endpoint)[0] for endpoint in measured_endpoints(results)]
+    delayed = delayed_columns(results)
+    if delayed and delayed[-1] not in shown:
+        shown.append(delayed[-1])
+    rows = []
+    for entrant in sorted(entrants(results), key=lambda entrant: _rank(results, entrant, shown[0])):
+        found = [group(results, entrant["label"], column) for column in shown]
+        cpu_ms, memory = (found[0][figure] if found[0] else None for figure in ("cpu_ms_per_request", "pss_peak_bytes"))
+        rows.append(
+            {
+                **_place(entrant, folder),
+                "rates": [answers.per_s(each) if each else "–" for each in found],
+                "cpu": f"{cpu_ms['median']:.2f}" if cpu_ms else "–",
+                "memory": megabytes(memory["median"]) if memory else "–",
+                "choose_when": entrant["choose_when"],
+            }
+        )
+    return {"columns": [_short(column) for column in shown], "rows": rows}
+
+
+def _rank(results: Results, entrant: Entrant, column: Column) -> float:
+    found = group(results, entrant["label"], column)
+    return -found["ok_per_s"]["median"] if found else 1.0
+
+
+def _place(entrant: Entrant, folder: Path) -> dict[str, Any]:
+    return {
+        "label": entrant["label"],
+        "stack": entrant["stack"],
+        "title": entrant["title"],
+        "model": entrant["model"],
+        "app": entrant["app"],
+        "folder": f"{os.path.relpath(ROOT / entrant['app'], folder.resolve())}/",
+        "anchor": f"run-{entrant['label'].replace(' ', '-').strip('[]')}",
+    }
+
+
+def _starts(results: Results, folder: Path) -> list[dict[str, Any]]:
+    return [
+        {
+            **_place(entrant, folder),
+            "command": entrant["command"],
+            "settings": entrant["settings"],
+            "again": entrant["repeats"],
+        }
+        for entrant in entrants(results, with_repeats=True)
+    ]
+
+
+def _verdicts(results: Results, entrant: Entrant) -> dict[str, Any]:
+    found = [_verdict(results, entrant, column) for column in results["plan"]["columns"]]
+    return {"entrant": entrant["label"], "model": entrant["model"], "cells": found}
+
+
+def _verdict(results: Results, entrant: Entrant, column: Column) -> dict[str, Any]:
+    found = cells(results, entrant["label"], column)
+    where = in_words(column)
+    if found:
+        measured = group(results, entrant["label"], column)
+        return {
+            "where": where,
+            "rate": answers.per_s(measured) if measured else "–",
+            "bottlenecks": list(dict.fromkeys(cell["verdict"]["bottleneck"] for cell in found)),
+            "details": [{"round": cell["round"], **cell["verdict"]} for cell in found],
+            "log_tail": [],
+        }
+    return {"where": where, "rate": "–", "details": [], **_why_missing(results, entrant, column)}
+
+
+def _why_missing(results: Results, entrant: Entrant, column: Column) -> dict[str, Any]:
+    for failed in results["failed"]:
+        if failed["entrant"] == entrant["label"] and failed["column"] in (None, column):
+            return {"bottlenecks": ["failed"], "log_tail": [failed["reason"], *failed["log_tail"]]}
+    if any(skipped["entrant"] in (entrant["label"], entrant["stack"]) for skipped in results["skipped"]):
+        return {"bottlenecks": ["skipped"], "log_tail": []}
+    return {"bottlenecks": ["not measured"], "log_tail": []}
+
+
+def _environment(results: Results) -> Table:
+    known = results["environment"]
+    git = known["git"] or {"commit": "not a git checkout", "uncommitted_changes": False}
+    pinned = [f"{part} on {cpus}" for part, cpus in results["plan"]["placement"].items() if cpus]
+    rows = [
+        ["Processor", known["cpu_model"] + (", in a virtual machine" if known["virtual"] else "")],
+        ["CPUs usable", f"{known['cpus_usable']} of {known['cpus_online']}"],
+        ["CPUs of each part", "; ".join(pinned) or "not pinned: server, database and load share all"],
+        ["Memory", f"{known['memory_bytes'] / 1e9:.0f} GB"],
+        ["Kernel", f"{known['kernel']} {known['machine']}"],
+        ["Frequency governor", known["governor"] or "not known"],
+        *([f"Limit: {name.replace('_', ' ')}", str(value)] for name, value in known["limits"].items()),
+        ["Commit", git["commit"] + (", with uncommitted changes" if git["uncommitted_changes"] else "")],
+        *([name, version] for name, version in sorted(known["versions"].items())),
+        *([f"{path} (SHA-256)", digest] for path, digest in sorted(known["locks"].items())),
+    ]
+    return Table(["what", "value"], rows)
+
+
+def _short(column: Column) -> str:
+    added = f", +{column['db_latency_ms']} ms" if column["db_latency_ms"] else ""
+    return f"{_SHORT[column['endpoint']]}, {column['connections']:,}{added}"
+
+
+def _column(cell: dict[str, Any]) -> Column:
+    return {name: cell[name] for name in ("endpoint", "connections", "db_latency_ms")}
