@@ -18,7 +18,7 @@ from app import LONGEST_SLEEP_S, make_app
 from config import BadSetting, Config
 from database import Articles
 from draining import DrainingServer
-from supervisor import Lifeline, Supervisor
+from supervisor import STOP_SIGNALS, Lifeline, Supervisor
 
 # A driver's client, open inside the block.
 Connect = Callable[[Config], AbstractAsyncContextManager[Any]]
@@ -71,8 +71,8 @@ async def _serve(
         loop.remove_reader(lifeline)
         stop.set()
 
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_signal_handler(signal.SIGINT, stop.set)
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, stop.set)
     loop.add_reader(lifeline, supervisor_gone)
     async with connect(config) as client:
         articles = Articles(client, config.database, config.db_timeout_s)
@@ -82,6 +82,8 @@ async def _serve(
         lifeline.ready()
         await stop.wait()
         await server.drain(drain_limit_s)
+    # The end of the loop gives the signals their deadly meaning back, and a second one may come.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
 
 def _listen(host: str, port: int, workers: int) -> list[list[socket.socket]]:
