@@ -38,6 +38,8 @@ _HTTP_LIMITS = {
     # Bytes that a connection may have unread. tornado's 100 MB is for uploads.
     "max_buffer_size": 1_048_576,
 }
+# The loop's, the libraries', the log's.
+_OWN_FILES = 64
 # Beyond the longest request, for what surrounds it.
 _STOP_SPARE_S = 2
 
@@ -77,7 +79,7 @@ async def _serve(
     async with connect(config) as client:
         articles = Articles(client, config.database, config.db_timeout_s)
         application = make_app(articles, config.access_log)
-        server = DrainingServer(application, most_connections=config.worker_connections, **_HTTP_LIMITS)
+        server = DrainingServer(application, most_connections=_most_connections(config), **_HTTP_LIMITS)
         server.add_sockets(listeners)
         lifeline.ready()
         await stop.wait()
@@ -109,6 +111,12 @@ def _raise_open_file_limit() -> None:
     # Each connection is an open file, and the usual soft limit is 1024.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _most_connections(config: Config) -> int:
+    """Return WORKER_CONNECTIONS, or less where the limit of open files does not allow as many beside the database's."""
+    open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(config.worker_connections, max(open_files // 2, open_files - config.max_pool_size - _OWN_FILES))
 
 
 def _log_to_stderr(access_log: bool) -> None:

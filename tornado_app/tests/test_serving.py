@@ -139,6 +139,7 @@ def test_503_within_two_and_a_half_seconds_when_the_database_is_down(start: Star
 
 def test_more_connections_than_allowed_are_closed(start: Start) -> None:
     server = start(WEB_CONCURRENCY="1", WORKER_CONNECTIONS="3")
+    until(lambda: server.accepted() == 0)
     kept = [server.connect() for _ in range(3)]
     for client in kept:
         client.sendall(GET % b"/sleep?ms=0")
