@@ -112,7 +112,8 @@ def show_comparison(console: Console, first: Results, second: Results, changes: 
     console.print(
         f"{counts['better']} better, {counts['worse']} worse, {counts['neither']} neither, "
         f"{counts['too noisy']} too noisy (other programs used over {_MOST_BY_OTHERS:.0%} of the machine). "
-        f"A change counts when the whole interval of B / A is beyond what two runs of one commit differ by here ({floors}).",
+        "A change counts when the whole interval of B / A is beyond what two runs of one commit differ by here "
+        f"({floors}).",
         highlight=False,
     )
 
