@@ -324,7 +324,7 @@ def slowed(sample: dict[str, Any], by: float, entrant: str, spread: float = 0.01
     changed = copy.deepcopy(sample)
     for group in changed["summary"]["groups"]:
         factor = by if group["entrant"] == entrant else 1.0
-        for name, power in (("ok_per_s", 1), ("unloaded_ms", -1), ("cpu_ms_per_request", -1)):
+        for name, power in (("ok_per_s", 1), ("unloaded_p10_ms", -1), ("cpu_ms_per_request", -1)):
             middle = group[name]["median"] * factor**power
             values = [middle * (1 - spread), middle, middle * (1 + spread)]
             group[name] = {"median": middle, "low": values[0], "high": values[2], "values": values}
@@ -343,6 +343,18 @@ def test_compare_finds_what_was_slowed_and_only_that(sample: dict[str, Any]) -> 
     assert {change.verdict for change in changes if change.entrant != "gunicorn-sync"} == {"neither"}
     back = compare(slowed(sample, 0.6, "gunicorn-sync"), slowed(sample, 1.0, ""))
     assert {change.entrant for change in back if change.verdict == "better"} == {"gunicorn-sync"}
+
+
+def test_compare_does_not_judge_what_others_disturbed(sample: dict[str, Any]) -> None:
+    disturbed = slowed(sample, 0.5, "node")
+    for cell in disturbed["cells"]:
+        cell["machine"]["others"] = 0.6
+    assert {change.verdict for change in compare(slowed(sample, 1.0, ""), disturbed)} == {"too noisy"}
+
+
+def test_compare_does_not_call_an_interval_that_touches_the_floor(sample: dict[str, Any]) -> None:
+    changes = compare(slowed(sample, 1.0, "", spread=0.1), slowed(sample, 0.85, "node", spread=0.1))
+    assert {change.verdict for change in changes} == {"neither"}
 
 
 def test_compare_does_not_judge_single_repeats(sample: dict[str, Any]) -> None:
