@@ -81,6 +81,12 @@ def test_without_a_latency_column_there_is_no_answer_for_it() -> None:
     assert "DB_LATENCY_MS" in slow.note
 
 
+def test_what_was_not_reached_is_not_called_free_of_failures() -> None:
+    text = samples.rendered("stopped_in_round_one")
+    assert "None of 0 requests" not in text
+    assert "this plan added no latency" not in samples.rendered("stopped_before_the_first_cell")
+
+
 def test_a_single_repeat_is_a_first_look() -> None:
     results = samples.single_repeat()
     assert "no interval" in answers.how_sure(results)
