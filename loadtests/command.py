@@ -132,6 +132,7 @@ def _fight(console: Console, battle: Battle) -> int:
     except Stopped:
         battle.results["state"] = "stopped"
         battle.save()
+        show_doubts(console, battle.results)
         show_ranking(console, battle.results)
         console.print(
             f"Stopped; {battle.missing()} cells are missing. Go on with: {_go_on(battle.folder)}", soft_wrap=True
@@ -139,9 +140,10 @@ def _fight(console: Console, battle: Battle) -> int:
         console.print(f"Results so far: {battle.folder}", soft_wrap=True)
         console.print(f"A report of them: make report RESULTS={battle.folder.name}", soft_wrap=True)
         return _INTERRUPTED
+    # What makes the figures doubtful stands above them.
+    show_doubts(console, battle.results)
     show_ranking(console, battle.results)
     show_state(console, battle.results)
-    show_doubts(console, battle.results)
     if any(lost_to_the_bench(battle.results)):
         console.print(
             f"Lost to the bench's own trouble, not to a stack; measure it again with: {_go_on(battle.folder)}"
