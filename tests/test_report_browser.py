@@ -1,5 +1,6 @@
 """report.html in a real browser, from disk and without a network. What it looked like is kept in .screenshots/."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def browser() -> Iterator[Browser]:
             raise
         pytest.skip(str(reason))
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=_FLAGS)
+        started = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=_FLAGS)
         yield started
         started.close()
 
