@@ -53,7 +53,7 @@ class Run:
     law: str
     why: str
     keep_alive: bool = False
-    duration_s: int = 8
+    duration_s: int = 6
 
     @property
     def predicted_per_s(self) -> float:
@@ -130,7 +130,7 @@ RUNS = (
         law="1 a second; but the thread belongs to an open connection, so 1 client has it all",
         why="1 a second x 1 s = 1: one client was served without a queue, and the other never.",
         keep_alive=True,
-        duration_s=5,
+        duration_s=4,
     ),
     Run(
         "One event loop, 200 clients",

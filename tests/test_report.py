@@ -1,7 +1,10 @@
 """The report's words and figures, from results that went well and results that did not."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from loadtests.report.page import doubts, figures
 from loadtests.report.reading import columns
 from loadtests.results import validate
 from loadtests.settings import BadSetting
+from loadtests.stacks import ROOT
 from tests import report_samples as samples
 
 Results = dict[str, Any]
@@ -40,6 +44,26 @@ def test_the_page_is_written_beside_the_results(tmp_path: Path) -> None:
     written = write_report(tmp_path)
     assert written == tmp_path / "report.html"
     assert written.read_text().startswith("<!doctype html>")
+
+
+def test_make_report_prints_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(json.dumps(samples.stopped_before_the_first_cell()))
+    done = _make_report(tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Path(done.stdout.splitlines()[-1]) == tmp_path / "report.html"
+
+
+def test_make_report_of_nothing_says_what_to_give(tmp_path: Path) -> None:
+    done = _make_report(tmp_path / "none")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "latest" in done.stderr
+
+
+def _make_report(results: Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "loadtests", "report"]
+    environment = {**os.environ, "RESULTS": str(results)}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
 
 
 def test_a_row_leads_to_the_apps_folder_and_to_its_launch_command() -> None:
@@ -79,6 +103,12 @@ def test_without_a_latency_column_there_is_no_answer_for_it() -> None:
     [slow] = figures(results)["slow"]
     assert slow.chart is None
     assert "DB_LATENCY_MS" in slow.note
+
+
+def test_what_was_not_reached_is_not_called_free_of_failures() -> None:
+    text = samples.rendered("stopped_in_round_one")
+    assert "None of 0 requests" not in text
+    assert "this plan added no latency" not in samples.rendered("stopped_before_the_first_cell")
 
 
 def test_a_single_repeat_is_a_first_look() -> None:

@@ -1,5 +1,6 @@
 """report.html in a real browser, from disk and without a network. What it looked like is kept in .screenshots/."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,13 @@ _FLAGS = [
 _LEAST_CONTRAST = 4.5
 _LEAST_LETTERS_PX = 9.5
 _PHONE, _DESK = 400, 1600
+# What a battle of both documents, with latency added and some failures, must show: a chart that goes missing is missed.
+_CHARTS = {
+    *("ranking-mongo", "ranking-mongo_big", "successes-mongo", "successes-mongo_big", "failures-mongo"),
+    *("latency-mongo", "latency-mongo_big", "latency-curves", "ramp", "fairness"),
+    *("processor-mongo", "processor-mongo_big", "memory", "threads", "switches"),
+    *("slow-database", "in-2014-small", "in-2014-big"),
+}
 
 # Everything that is wrong with what the page shows, a sentence each. It looks at what is drawn, not at the source.
 _LOOK = """
@@ -105,7 +113,7 @@ def browser() -> Iterator[Browser]:
             raise
         pytest.skip(str(reason))
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=_FLAGS)
+        started = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=_FLAGS)
         yield started
         started.close()
 
@@ -151,7 +159,7 @@ def drawn_in(name: str) -> list[str]:
 def test_every_chart_is_drawn_and_readable(
     browser: Browser, written: Callable[[str], Path], name: str, width: int, scheme: str
 ) -> None:
-    assert len(drawn_in(name)) >= 15
+    assert _CHARTS - set(drawn_in(name)) <= ({"slow-database"} if name == "as_in_2014" else set())
     assert faults(browser, written(name), drawn_in(name), width, scheme, picture=name) == []
 
 
@@ -163,6 +171,7 @@ def test_every_chart_is_drawn_and_readable(
         "without_latency_column",
         "only_delayed",
         "stopped_before_the_first_cell",
+        "stopped_in_round_one",
         "nothing_but_failures",
     ],
 )

@@ -63,7 +63,7 @@ def latency(results: Results, endpoint: str) -> Figure:
     return Figure(
         f"latency-{endpoint}",
         f"{capital(DOCUMENTS[endpoint])}: how long a reply takes under load",
-        f"{_HOW_TO_READ} {which_lines(rows, shaded=False)}",
+        f"{_HOW_TO_READ} {which_lines(rows, shaded=False)}" if rows else "No reply was measured.",
         table,
         drawn(charts.latency_spans, rows),
         models(rows) + ([("article", "mean of 2014, which had no percentiles")] if grey else []),

@@ -8,7 +8,7 @@ from loadtests.report.reading import DOCUMENTS, Column, Entrant, Results, cells,
 _POINTS = 40
 # Room above what was measured, so that a ceiling that is out of reach is seen to be so.
 _HEADROOM = 2.5
-_NOT_MEASURED = (
+_NOT_PLANNED = (
     'Not measured: this plan added no latency. Add DB_LATENCY_MS="0 20 100" to the command to see who can wait.'
 )
 
@@ -32,7 +32,7 @@ def slow_database(results: Results) -> Figure:
     return Figure(
         "slow-database",
         "When the database is slow",
-        _how_to_read(chosen[0]) if rows else _NOT_MEASURED,
+        _how_to_read(chosen[0]) if rows else "Not measured yet." if chosen else _NOT_PLANNED,
         table,
         drawn(charts.slow_database, rows, ceilings=ceilings),
         [*models(rows), ("muted", "ceiling, slots / latency")] if rows else [],

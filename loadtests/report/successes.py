@@ -49,10 +49,11 @@ def ranking_of(results: Results, endpoint: str) -> Figure:
         table.add(rank, place["entrant"], per_s(found), interval(found), ties)
     repeated = any(line["low"] is not None for line in rows)
     intervals = "Lines on the bars are 95 % intervals." if repeated else "Measured once: there are no intervals."
+    note = f"{_WHAT_THE_MARKS_ARE} {intervals}" if rows else "Not measured yet."
     return Figure(
         f"ranking-{endpoint}",
         f"{capital(DOCUMENTS[endpoint])}: who answers most",
-        f"{capital(in_words(column))}. {_WHAT_THE_MARKS_ARE} {intervals}",
+        f"{capital(in_words(column))}. {note}",
         table,
         drawn(charts.rates, rows),
         models(rows) + _grey(rows),
@@ -71,7 +72,7 @@ def successes(results: Results, endpoint: str) -> Figure:
     return Figure(
         f"successes-{endpoint}",
         f"{capital(DOCUMENTS[endpoint])}: requests that succeeded",
-        which_lines(rows),
+        which_lines(rows) or "Not measured yet.",
         table,
         drawn(charts.rates, rows),
         models(rows) + _grey(rows),
@@ -95,7 +96,7 @@ def failures(results: Results, endpoint: str) -> Figure:
         by_class = [number(counts.get(kind, 0)) for kind in charts.FAILURES]
         table.add(entrant["label"], number(column["connections"]), number(asked), *by_class, number(closed))
     failed = {line["kind"] for line in rows if line["amount"]}
-    note = f"None of {asked_in_all:,} requests failed."
+    note = f"None of {asked_in_all:,} requests failed." if rows else "Not measured yet."
     if failed:
         note = f"Share of all requests of all rounds. {which_lines(rows, shaded=False)}"
     if closed_in_all:
