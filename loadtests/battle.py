@@ -1,236 +1,185 @@
-"""``make battle``: race the stacks, one at a time, and keep what was measured."""
+"""``make battle``: every entrant in every column, round by round, and nothing lost when it is stopped."""
 
-import json
-import os
-import platform
-import subprocess
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pymongo import MongoClient
-
+from loadtests import results as results_file
 from loadtests import toolchain
-from loadtests.bodies import EXPECTED, PATHS, WrongReply, check
-from loadtests.observer import Outcome, observe
+from loadtests.bodies import WrongReply
+from loadtests.cell import Bench, measure_cell
+from loadtests.database import Database, DatabaseGone
+from loadtests.doubts import doubts
+from loadtests.leftovers import Run
+from loadtests.plan import Column, Entrant, Plan
+from loadtests.results import Results, is_missing
 from loadtests.server import LOOPBACK, Server, StackFailed
-from loadtests.settings import BadSetting, duration_s, endpoints, whole_number, words
-from loadtests.stacks import ROOT, Stack, named, stacks
-from loadtests.wrk import Load, Measured, WrkFailed, run
+from loadtests.wrk import WrkFailed
+from shared import mongod
 from shared.mongod import free_port
 from shared.system_packages import Unavailable
-
-SCHEMA = 1
-_WARM_UP_S = 2
-_SECOND_LOOK_S = 2
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is measured: every stack at every endpoint, at one number of connections."""
-
-    stacks: list[Stack]
-    endpoints: list[str]
-    load: Load
-
-    @property
-    def seconds(self) -> int:
-        """Return about how long the plan takes, in seconds, once everything is set up."""
-        return len(self.stacks) * (4 + len(self.endpoints) * (_WARM_UP_S + self.load.duration_s))
-
-
-@dataclass
-class Cell:
-    """One stack at one endpoint. ``failed`` counts requests by how they failed; latencies are in milliseconds."""
-
-    stack: str
-    endpoint: str
-    connections: int
-    duration_s: float
-    requests_per_s: float
-    latency_ms: dict[str, float]
-    succeeded: int
-    failed: dict[str, int]
-    closed_after_reply: int
-    """Complete replies that a close followed unannounced: not failures, though wrk calls each a read error."""
-    finds: int
-    """What mongod counted meanwhile, warm-up excluded."""
-    bytes: int
-    wrk_output: str
-
-
-@dataclass
-class Results:
-    """Everything one battle found out, as ``results.json`` holds it."""
-
-    plan: dict[str, Any]
-    environment: dict[str, Any]
-    started: str
-    schema: int = SCHEMA
-    cells: list[Cell] = field(default_factory=list)
-    skipped: dict[str, str] = field(default_factory=dict)
-    """Why a stack could not be run here, by its name."""
-    failed: dict[str, str] = field(default_factory=dict)
-    """What was wrong with a stack that was run, by its name."""
-
-    @property
-    def passed(self) -> bool:
-        return bool(self.cells) and not self.failed and not any(any(cell.failed.values()) for cell in self.cells)
 
 
 class Watcher:
     """Told what happens while a battle runs. The terminal is one; a test may be another."""
 
-    def stage(self, stack: Stack, what: str) -> None: ...
+    def stage(self, entrant: Entrant, round_number: int, what: str) -> None: ...
 
-    def measured(self, cell: Cell) -> None: ...
+    def measured(self, cell: dict[str, Any]) -> None: ...
 
-    def given_up(self, stack: Stack, why: str) -> None: ...
+    def given_up(self, entrant: Entrant, why: str) -> None: ...
 
-
-def plan_from_environment() -> Plan:
-    """Return the plan that STACKS, ENDPOINTS, CONNECTIONS, DURATION, THREADS_WRK and TIMEOUT describe."""
-    return Plan(
-        stacks=named(words("STACKS") or list(stacks())),
-        endpoints=endpoints(),
-        load=Load(
-            connections=whole_number("CONNECTIONS", 200, most=50_000),
-            duration_s=duration_s("DURATION", "10s"),
-            threads=whole_number("THREADS_WRK", 1, most=64),
-            timeout_s=duration_s("TIMEOUT", "10s"),
-        ),
-    )
+    def round_over(self, round_number: int) -> None: ...
 
 
-def new_folder() -> Path:
-    """Make and return the folder of this battle, named after its start in UTC."""
-    folder = ROOT / "results" / datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise BadSetting(f"{folder} cannot be made: {error.strerror}") from None
-    return folder
+@dataclass
+class Battle:
+    """A plan under way. ``results`` is whole on disk after every cell."""
 
+    plan: Plan
+    results: Results
+    folder: Path
+    database: Database
+    own_mongod: bool
+    run: Run
+    watcher: Watcher
 
-def fight(plan: Plan, mongodb_uri: str, folder: Path, watcher: Watcher) -> Results:
-    """Measure the plan. A stack that fails or cannot be run is noted and the others go on.
+    def fight(self) -> None:
+        """Measure what is missing. A stack that fails or cannot be run is noted, and the others go on.
 
-    ``results.json`` in ``folder`` is whole after every cell.
-    """
-    client: MongoClient[dict[str, Any]] = MongoClient(mongodb_uri)
-    results = Results(
-        plan={
-            "stacks": [stack.name for stack in plan.stacks],
-            "endpoints": plan.endpoints,
-            "warm_up_s": _WARM_UP_S,
-            **asdict(plan.load),
-        },
-        environment=_environment(client),
-        started=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    with client:
-        for stack in plan.stacks:
+        Raises CannotWrite when the results cannot be kept, and DatabaseGone when the database does not come back.
+        """
+        for round_number in range(1, self.plan.rounds + 1):
+            for entrant in self.plan.order(round_number):
+                for settings, columns in self.plan.starts(entrant):
+                    self._start_until_measured(entrant, round_number, settings, columns)
+            self.watcher.round_over(round_number)
+        self.results["state"] = "complete"
+        self.save()
+
+    def save(self) -> None:
+        results_file.summarise(self.results)
+        self.results["warnings"] = doubts(self.results)
+        results_file.write(self.results, self.folder)
+
+    def missing(self) -> int:
+        """Return how many cells are still to be measured."""
+        given_up = {entry["entrant"] for entry in self.results["skipped"]}
+        return sum(
+            is_missing(self.results, entrant, round_number, column)
+            for entrant in self.plan.entrants
+            if entrant.label not in given_up
+            for round_number in range(1, self.plan.rounds + 1)
+            for column in self.plan.columns
+        )
+
+    def _start_until_measured(
+        self, entrant: Entrant, round_number: int, settings: dict[str, str], columns: list[Column]
+    ) -> None:
+        left = [column for column in columns if is_missing(self.results, entrant, round_number, column)]
+        while left and not self._is_skipped(entrant):
             try:
-                watcher.stage(stack, "setting up")
-                toolchain.prepare(stack.app)
-                for cell in _measure(stack, plan, mongodb_uri, _finds(client), folder, watcher):
-                    results.cells.append(cell)
-                    _write(results, folder)
-                    watcher.measured(cell)
+                self.watcher.stage(entrant, round_number, "setting up")
+                toolchain.prepare(entrant.stack.app)
+                self._serve(entrant, round_number, settings, left)
             except Unavailable as reason:
-                results.skipped[stack.name] = str(reason)
-                watcher.given_up(stack, f"skipped: {reason}")
-            except (StackFailed, WrongReply, WrkFailed) as reason:
-                results.failed[stack.name] = str(reason)
-                watcher.given_up(stack, f"failed: {reason}")
-            _write(results, folder)
-    return results
+                self.results["skipped"].append({"entrant": entrant.label, "reason": str(reason)})
+                self.watcher.given_up(entrant, f"skipped: {reason}")
+                self.save()
+            except StackFailed as failure:
+                # Where it fails to start or to stop it would do so again.
+                self._failed(entrant, round_number, None, "stack", failure)
+                return
+
+    def _serve(self, entrant: Entrant, round_number: int, settings: dict[str, str], left: list[Column]) -> None:
+        """Start the entrant and measure the columns in ``left``, taking each out that is settled.
+
+        Returns early when the server has died, so that the other columns get a fresh one.
+        """
+        self.watcher.stage(entrant, round_number, "starting")
+        server = Server(
+            entrant.stack,
+            self.database.uri,
+            free_port(),
+            {**settings, **self.run.environment},
+            host=LOOPBACK,
+            log=self.folder / f"{_file_name(entrant.label)}.log",
+            cpus=self.plan.placement.server,
+        )
+        start = {"entrant": entrant.label, "round": round_number, "settings": settings, "ready_s": 0.0, "stop_s": None}
+        try:
+            with server:
+                self.run.started(server.session)
+                start["ready_s"] = server.ready_s
+                self.results["starts"].append(start)
+                while left and server.poll() is None:
+                    self._measure(entrant, round_number, left.pop(0), server)
+        except (StackFailed, Exception):
+            raise
+        except BaseException:
+            # Asked to stop: no time to answer what the load has in flight.
+            server.kill()
+            raise
+        start["stop_s"] = server.stop_s
+
+    def _measure(self, entrant: Entrant, round_number: int, column: Column, server: Server) -> None:
+        bench = Bench(self.plan, self.database, self.run, lambda what: self.watcher.stage(entrant, round_number, what))
+        try:
+            cell = measure_cell(bench, server, entrant, round_number, column)
+        except (StackFailed, WrongReply, WrkFailed, DatabaseGone) as failure:
+            if not self.database.answers():
+                failure = DatabaseGone("mongod ended, or stopped answering, while the cell was measured")
+            fault = "stack" if isinstance(failure, StackFailed | WrongReply) else "bench"
+            self._failed(entrant, round_number, column, fault, failure)
+            if isinstance(failure, DatabaseGone):
+                self._bring_database_back()
+                # The server was told of the old one.
+                server.kill()
+        else:
+            self.results["cells"].append(cell)
+            self.save()
+            self.watcher.measured(cell)
+
+    def _bring_database_back(self) -> None:
+        if not self.own_mongod:
+            raise DatabaseGone("the MongoDB at MONGODB_URI does not answer: start it, then go on with RESUME=latest")
+        try:
+            server = mongod.ensure_running()
+        except Unavailable as reason:
+            raise DatabaseGone(str(reason)) from None
+        self.database = Database(server.uri)
+
+    def _failed(
+        self, entrant: Entrant, round_number: int, column: Column | None, fault: str, failure: Exception
+    ) -> None:
+        reason, *tail = str(failure).splitlines()
+        self.results["failed"].append(
+            {
+                "entrant": entrant.label,
+                "round": round_number,
+                "column": asdict(column) if column else None,
+                "fault": fault,
+                "reason": reason,
+                "log_tail": [line.strip() for line in tail],
+            }
+        )
+        self.watcher.given_up(entrant, "\n".join([f"failed: {reason}", *tail]))
+        self.save()
+
+    def _is_skipped(self, entrant: Entrant) -> bool:
+        return any(entry["entrant"] == entrant.label for entry in self.results["skipped"])
 
 
-def _measure(
-    stack: Stack, plan: Plan, mongodb_uri: str, finds: Callable[[], int], folder: Path, watcher: Watcher
-):  # noqa: ANN202
-    watcher.stage(stack, "starting")
-    with Server(stack, mongodb_uri, free_port(), host=LOOPBACK, log=folder / f"{stack.name}.log") as server:
-        for endpoint in plan.endpoints:
-            url = f"{server.url}{PATHS[endpoint]}"
-            watcher.stage(stack, f"{PATHS[endpoint]}: checking the body")
-            check(server, endpoint)
-            watcher.stage(stack, f"{PATHS[endpoint]}: warming up for {_WARM_UP_S} s")
-            run(url, Load(plan.load.connections, _WARM_UP_S, plan.load.threads, plan.load.timeout_s))
-            watcher.stage(stack, f"{PATHS[endpoint]}: {plan.load.connections} connections for {plan.load.duration_s} s")
-            finds_before = finds()
-            measured = run(url, plan.load)
-            finds_meanwhile = finds() - finds_before
-            watcher.stage(stack, f"{PATHS[endpoint]}: checking that it still answers")
-            check(server, endpoint)
-            raw = folder / f"{stack.name}-{endpoint}.wrk.txt"
-            raw.write_text(f"$ {' '.join(plan.load.command(url))}\n{measured.output}")
-            yield _cell(server, endpoint, plan.load, measured, finds_meanwhile, raw.name)
+def passed(results: Results) -> bool:
+    """Return whether something was measured and nothing failed: neither a stack nor a request."""
+    clean = all(group["failed_fraction"] == 0 for group in results["summary"]["groups"])
+    return bool(results["cells"]) and not results["failed"] and clean
 
 
-def _cell(server: Server, endpoint: str, load: Load, measured: Measured, finds: int, raw: str) -> Cell:
-    closed = measured.reset if measured.reset and _only_closes_after_replies(server, endpoint, load) else 0
-    return Cell(
-        stack=server.stack.name,
-        endpoint=endpoint,
-        connections=load.connections,
-        duration_s=measured.duration_s,
-        requests_per_s=measured.requests_per_s,
-        latency_ms=measured.latency_ms,
-        succeeded=measured.succeeded,
-        failed={
-            Outcome.CONNECT: measured.connect,
-            Outcome.RESET: measured.reset - closed,
-            Outcome.TIMEOUT: measured.timeout,
-            Outcome.STATUS_4XX: measured.status_4xx,
-            Outcome.STATUS_5XX: measured.status_5xx,
-        },
-        closed_after_reply=closed,
-        finds=finds,
-        bytes=measured.bytes,
-        wrk_output=raw,
-    )
+def lost_to_the_bench(results: Results) -> Iterable[dict[str, Any]]:
+    return (failure for failure in results["failed"] if failure["fault"] == "bench")
 
 
-def _only_closes_after_replies(server: Server, endpoint: str, load: Load) -> bool:
-    # wrk counts a close after a complete reply and a reset in the middle of one as the same read error.
-    seen = observe(
-        server.host, server.port, PATHS[endpoint], load.connections, _SECOND_LOOK_S, body=EXPECTED[endpoint]
-    )
-    return seen.silent_closes > 0 and seen.failed == 0
-
-
-def _finds(client: MongoClient[dict[str, Any]]) -> Callable[[], int]:
-    return lambda: client.admin.command("serverStatus")["metrics"]["commands"]["find"]["total"]
-
-
-def _environment(client: MongoClient[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "cpus": os.cpu_count(),
-        "kernel": platform.release(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "mongod": client.server_info()["version"],
-        "wrk": _first_line(["wrk", "-v"]),
-        "commit": _first_line(["git", "-C", str(ROOT), "rev-parse", "HEAD"]),
-        "uncommitted_changes": bool(_first_line(["git", "-C", str(ROOT), "status", "--porcelain"])),
-    }
-
-
-def _first_line(command: list[str]) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return (done.stdout or done.stderr).partition("\n")[0] if done.stdout or command[0] == "wrk" else ""
-
-
-def _write(results: Results, folder: Path) -> None:
-    unfinished = folder / "results.json.new"
-    unfinished.write_text(json.dumps(asdict(results), indent=1) + "\n")
-    unfinished.replace(folder / "results.json")
-
-
+def _file_name(label: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in label).strip("-")

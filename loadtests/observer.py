@@ -1,7 +1,7 @@
 """A second observer beside wrk: it sees what wrk cannot tell apart, and how evenly connections are served.
 
-One coroutine for each connection, closed loop: send, read the whole reply, send again. Slower than wrk by far, so
-it is for short runs of its own, never for throughput.
+One closed loop for each connection: send, read the whole reply, send again. Slower than wrk, so it is for short runs
+of its own, never for throughput.
 """
 
 import asyncio
@@ -11,6 +11,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import median
 
+# How often a request that waits too long is looked for, so a timeout is found at most this late.
+_WATCH_S = 0.05
+# A port that nobody listens on refuses thousands of times a second.
+_AFTER_REFUSAL_S = 0.01
+
 
 class Outcome(StrEnum):
     """How a request ended."""
@@ -19,7 +24,7 @@ class Outcome(StrEnum):
     WRONG_BODY = "wrong_body"
     STATUS_4XX = "status_4xx"
     STATUS_5XX = "status_5xx"
-    CONNECT = "connect"
+    REFUSED = "refused"
     RESET = "reset"
     TIMEOUT = "timeout"
 
@@ -38,11 +43,18 @@ class Observation:
     """What all clients of one run saw."""
 
     connections: list[Connection]
+    duration_s: float = 0.0
     outcomes: Counter[Outcome] = field(default_factory=Counter)
+    statuses: Counter[int] = field(default_factory=Counter)
+    """The error statuses, by code."""
+    latencies_s: list[float] = field(default_factory=list)
+    """Of every complete reply, each connection's first left out."""
     announced_closes: int = 0
     """Replies that said ``Connection: close``."""
     silent_closes: int = 0
     """Complete replies after which the server closed without having said so: wrk counts each as a read error."""
+    in_flight: int = 0
+    """Requests without a reply when the time was up."""
 
     @property
     def failed(self) -> int:
@@ -64,122 +76,201 @@ def observe(
 ) -> Observation:
     """Keep ``connections`` clients asking for ``path`` for ``duration_s`` seconds and return what they saw.
 
-    With ``body``, a reply of another body is a wrong one. A request in flight at the end is not counted.
+    With ``body``, a reply of another body is a wrong one.
     """
-    seen = Observation([Connection() for _ in range(connections)])
-    clients = _Clients(host, port, path, timeout_s, body, seen)
-    asyncio.run(clients.ask_until(duration_s))
-    return seen
+    return asyncio.run(_Run(host, port, path, connections, timeout_s, body).for_seconds(duration_s))
 
 
 def ask_once(host: str, port: int, path: str, connections: int, timeout_s: float) -> Observation:
     """Open ``connections`` connections at once, ask for ``path`` once on each, and return what came back."""
-    seen = Observation([Connection() for _ in range(connections)])
-    clients = _Clients(host, port, path, timeout_s, None, seen)
-    asyncio.run(clients.ask_once())
-    return seen
+    return asyncio.run(_Run(host, port, path, connections, timeout_s, None).once())
 
 
-class _Clients:
-    def __init__(
-        self, host: str, port: int, path: str, timeout_s: float, body: bytes | None, seen: Observation
-    ) -> None:
-        self._host = host
-        self._port = port
-        self._request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
-        self._timeout_s = timeout_s
-        self._body = body
-        self._seen = seen
+class _Run:
+    def __init__(self, host: str, port: int, path: str, connections: int, timeout_s: float, body: bytes | None) -> None:
+        self.host = host
+        self.port = port
+        self.request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
+        self.timeout_s = timeout_s
+        self.body = body
+        self.again = True
+        self.started = 0.0
+        self.seen = Observation([Connection() for _ in range(connections)])
+        self.clients = [_Client(self, connection) for connection in self.seen.connections]
 
-    async def ask_until(self, duration_s: float) -> None:
-        started = time.monotonic()
-        tasks = [asyncio.create_task(self._ask_again(connection, started)) for connection in self._seen.connections]
-        await asyncio.sleep(duration_s)
-        for task in tasks:
-            task.cancel()
-        for ended in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(ended, Exception):
-                raise ended
-
-    async def ask_once(self) -> None:
-        started = time.monotonic()
-        async with asyncio.TaskGroup() as group:
-            for connection in self._seen.connections:
-                group.create_task(self._ask(connection, started))
-
-    async def _ask_again(self, connection: Connection, started: float) -> None:
-        last = started
-        stream = None
+    async def for_seconds(self, duration_s: float) -> Observation:
+        self._start()
         try:
-            while True:
-                stream = await self._ask(connection, started, stream)
-                now = time.monotonic()
-                connection.longest_gap_s = max(connection.longest_gap_s, now - last)
-                last = now
+            await self._watch(self.started + duration_s)
         finally:
-            connection.longest_gap_s = max(connection.longest_gap_s, time.monotonic() - last)
-            _close(stream)
+            self._end()
+        return self.seen
 
-    async def _ask(
-        self,
-        connection: Connection,
-        started: float,
-        stream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None,
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
-        """Send one request; return the stream if it can carry another."""
-        reused = stream is not None
+    async def once(self) -> Observation:
+        self.again = False
+        self._start()
         try:
-            async with asyncio.timeout(self._timeout_s):
-                if stream is None:
-                    stream = await asyncio.open_connection(self._host, self._port)
-                reader, writer = stream
-                writer.write(self._request)
-                status, closes, body = await _read_reply(reader)
-        except TimeoutError:
-            return self._failed(Outcome.TIMEOUT, stream)
-        except _ClosedBeforeReply:
-            if reused:
-                self._seen.silent_closes += 1
-                _close(stream)
-                return None
-            return self._failed(Outcome.RESET, stream)
-        except (OSError, EOFError, ValueError):
-            return self._failed(Outcome.RESET if stream else Outcome.CONNECT, stream)
-        if connection.first_reply_s is None:
-            connection.first_reply_s = time.monotonic() - started
-        connection.replies += 1
-        self._seen.outcomes[_classify(status, self._body is None or body == self._body)] += 1
-        self._seen.announced_closes += closes
+            while any(client.asked_at is not None for client in self.clients):
+                await self._watch(time.monotonic() + _WATCH_S)
+        finally:
+            self._end()
+        return self.seen
+
+    def _start(self) -> None:
+        self.started = time.monotonic()
+        for client in self.clients:
+            client.last_reply = self.started
+            client.ask()
+
+    async def _watch(self, until: float) -> None:
+        while (left := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(_WATCH_S, left))
+            overdue = time.monotonic() - self.timeout_s
+            for client in self.clients:
+                if client.asked_at is not None and client.asked_at < overdue:
+                    client.ended(Outcome.TIMEOUT)
+
+    def _end(self) -> None:
+        now = time.monotonic()
+        self.seen.duration_s = now - self.started
+        for client in self.clients:
+            self.seen.in_flight += client.asked_at is not None
+            client.seen.longest_gap_s = max(client.seen.longest_gap_s, now - client.last_reply)
+            client.leave()
+
+
+class _Client:
+    """One connection after another, one request after another."""
+
+    def __init__(self, run: _Run, seen: Connection) -> None:
+        self._run = run
+        self.seen = seen
+        self._stream: _Stream | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._over = False
+        self.asked_at: float | None = None
+        self.last_reply = 0.0
+
+    def ask(self) -> None:
+        self.asked_at = time.monotonic()
+        if self._stream is not None:
+            self._stream.send(self._run.request)
+        else:
+            self._connecting = asyncio.ensure_future(self._connect())
+
+    async def _connect(self) -> None:
+        stream = _Stream(self)
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.create_connection(lambda: stream, self._run.host, self._run.port)
+        except OSError:
+            self.ended(Outcome.REFUSED)
+        else:
+            self._stream = stream
+            stream.send(self._run.request)
+
+    def replied(self, status: int, body: bytes, closes: bool) -> None:
+        now = time.monotonic()
+        run, seen = self._run.seen, self.seen
+        if self.asked_at is None:  # nobody asked: the reply of a request that has timed out, or rubbish
+            return
+        if seen.first_reply_s is None:
+            seen.first_reply_s = now - self._run.started
+        else:
+            seen.longest_gap_s = max(seen.longest_gap_s, now - self.last_reply)
+            run.latencies_s.append(now - self.asked_at)
+        self.last_reply = now
+        seen.replies += 1
+        run.announced_closes += closes
         if closes:
-            _close(stream)
-            return None
-        return stream
+            self._drop()
+        outcome = _classify(status, self._run.body is None or body == self._run.body)
+        if status >= 400:
+            run.statuses[status] += 1
+        self.ended(outcome)
 
-    def _failed(
-        self, outcome: Outcome, stream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None
-    ) -> None:
-        self._seen.outcomes[outcome] += 1
-        _close(stream)
+    def lost(self, stream: "_Stream", partial: bool) -> None:
+        """The server has ended the connection, with part of a reply read or not."""
+        if stream is not self._stream or self._over:
+            return
+        self._stream = None
+        if self.asked_at is None:
+            self._run.seen.silent_closes += stream.replies > 0
+        elif stream.replies and not partial:
+            # The close and the next request have crossed: that request was never the server's, so ask again.
+            self._run.seen.silent_closes += 1
+            self.ask()
+        else:
+            self.ended(Outcome.RESET)
+
+    def ended(self, outcome: Outcome) -> None:
+        self._run.seen.outcomes[outcome] += 1
+        self.asked_at = None
+        if outcome in (Outcome.TIMEOUT, Outcome.RESET, Outcome.REFUSED):
+            self._drop()
+        if self._run.again and not self._over:
+            # By way of the loop, so that a client whose requests fail at once does not starve the others.
+            pause_s = _AFTER_REFUSAL_S if outcome is Outcome.REFUSED else 0
+            asyncio.get_running_loop().call_later(pause_s, self._ask_next)
+
+    def leave(self) -> None:
+        self._over = True
+        self._drop()
+
+    def _ask_next(self) -> None:
+        if not self._over and self.asked_at is None:
+            self.ask()
+
+    def _drop(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.abort()
+        if self._connecting is not None and self._connecting is not asyncio.current_task():
+            self._connecting.cancel()
+        self._connecting = None
 
 
-class _ClosedBeforeReply(Exception):
-    """The connection ended before the first byte of a reply."""
+class _Stream(asyncio.Protocol):
+    """Reads replies off one connection."""
 
+    def __init__(self, client: _Client) -> None:
+        self._client = client
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self.replies = 0
 
-async def _read_reply(reader: asyncio.StreamReader) -> tuple[int, bool, bytes]:
-    """Return status, whether the reply announces a close, and the body. Raises ValueError without Content-Length."""
-    try:
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    except asyncio.IncompleteReadError as error:
-        raise (EOFError() if error.partial else _ClosedBeforeReply()) from None
-    except ConnectionResetError:
-        raise _ClosedBeforeReply() from None
-    status = int(head.split(b" ", 2)[1])
-    _, found, rest = head.partition(b"\r\ncontent-length:")
-    if not found:
-        raise ValueError("a reply without Content-Length")
-    body = await reader.readexactly(int(rest.split(b"\r\n", 1)[0]))
-    return status, b"\r\nconnection: close" in head, body
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+
+    def send(self, request: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(request)
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            # Nothing is left to send, and a graceful close of thousands would outlast the run.
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head_ends = self._buffer.find(b"\r\n\r\n")
+        if head_ends < 0:
+            return
+        head = bytes(self._buffer[: head_ends + 2]).lower()
+        _, found, length = head.partition(b"\r\ncontent-length:")
+        if not found:
+            self._client.ended(Outcome.RESET)
+            return
+        ends = head_ends + 4 + int(length.split(b"\r\n", 1)[0])
+        if len(self._buffer) < ends:
+            return
+        body = bytes(self._buffer[head_ends + 4 : ends])
+        self._buffer.clear()
+        self.replies += 1
+        self._client.replied(int(head.split(b" ", 2)[1]), body, b"\r\nconnection: close" in head)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._client.lost(self, partial=bool(self._buffer))
 
 
 def _classify(status: int, right_body: bool) -> Outcome:
@@ -187,10 +278,4 @@ def _classify(status: int, right_body: bool) -> Outcome:
         return Outcome.STATUS_5XX
     if status >= 400:
         return Outcome.STATUS_4XX
-    return Outcome.OK if right_body else Outcome.WRONG_BODY
-
-
-def _close(stream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None) -> None:
-    if stream:
-        # Nothing is left to send, and a graceful close of thousands would outlast the run.
-        stream[1].transport.abort()
+    return Outcome.OK if right_body and status == 200 else Outcome.WRONG_BODY

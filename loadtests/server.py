@@ -5,18 +5,18 @@ import http.client
 import os
 import resource
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import psutil
 
+from loadtests.processes import die_with_parent, pinned_to
 from loadtests.settings import BadSetting
 from loadtests.stacks import Stack
 from loadtests.toolchain import environment
@@ -35,7 +35,7 @@ class StackFailed(Exception):
 class Server:
     """A started stack. As a context manager it is ready inside the block and gone after it.
 
-    ``log`` takes what it writes; without one it writes to this process's own output.
+    ``log`` takes what it writes; without one it writes to this process's own output. ``cpus`` pins it.
     """
 
     def __init__(
@@ -46,11 +46,13 @@ class Server:
         settings: Mapping[str, str] | None = None,
         host: str = LOOPBACK,
         log: Path | None = None,
+        cpus: Sequence[int] | None = None,
     ) -> None:
         self.stack = stack
         self.host = host
         self.port = port
         self.log = log
+        self._cpus = cpus
         self._environment = {
             **environment(stack.app),
             "HOST": host,
@@ -87,7 +89,7 @@ class Server:
         output = self.log.open("ab") if self.log else None
         try:
             self.process = subprocess.Popen(
-                [*_DIE_WITH_PARENT, *shlex.split(self.stack.command)],
+                [*die_with_parent("TERM"), *pinned_to(self._cpus), *shlex.split(self.stack.command)],
                 cwd=self.stack.app.folder,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -107,14 +109,23 @@ class Server:
         while not self._answers():
             status = self._running().poll()
             if status is not None:
-                raise StackFailed(f"{self.stack.name} ended with status {status} at its start{self._tail()}")
+                raise StackFailed(f"{self.stack.name} ended with status {status} at its start{self.tail()}")
             if time.monotonic() > deadline:
-                raise StackFailed(f"{self.stack.name} did not answer within {timeout_s:.0f} s{self._tail()}")
+                raise StackFailed(f"{self.stack.name} did not answer within {timeout_s:.0f} s{self.tail()}")
             time.sleep(0.05)
 
     def wait(self) -> int:
         """Wait until the server ends by itself and return its exit status."""
         return self._running().wait()
+
+    def poll(self) -> int | None:
+        """Return the exit status if the server has ended, else None."""
+        return self._running().poll()
+
+    @property
+    def session(self) -> int:
+        """The id of the session that everything of the server is in: its first process."""
+        return self._running().pid
 
     def stop(self, timeout_s: float = DRAIN_TIMEOUT_S) -> int:
         """Send SIGTERM, wait for the drain, and return the exit status.
@@ -128,10 +139,10 @@ class Server:
             status = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise StackFailed(f"{self.stack.name} did not stop within {timeout_s:.0f} s{self._tail()}") from None
+            raise StackFailed(f"{self.stack.name} did not stop within {timeout_s:.0f} s{self.tail()}") from None
         if self._left_behind(grace_s=2):
             self.kill()
-            raise StackFailed(f"{self.stack.name} left processes behind when it stopped{self._tail()}")
+            raise StackFailed(f"{self.stack.name} left processes behind when it stopped{self.tail()}")
         return status
 
     def kill(self) -> None:
@@ -182,7 +193,8 @@ class Server:
         finally:
             connection.close()
 
-    def _tail(self) -> str:
+    def tail(self) -> str:
+        """Return the last lines of the log, each on an indented line of its own; nothing without a log."""
         if self.log is None or not self.log.exists():
             return ""
         lines = self.log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
@@ -205,6 +217,3 @@ def raise_open_file_limit() -> None:
     """Allow this process and its children as many open files as the hard limit: each connection is one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-_DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM", "--") if shutil.which("setpriv") else ()

@@ -18,6 +18,14 @@ def whole_number(name: str, default: int, least: int = 1, most: int = 1_000_000)
     return int(text)
 
 
+def whole_numbers(name: str, default: str, least: int = 1, most: int = 1_000_000) -> list[int]:
+    """Return a list such as ``200 1000``, each number once, in the order given."""
+    texts = words(name, default)
+    if not texts or not all(re.fullmatch(r"[0-9]{1,9}", text) and least <= int(text) <= most for text in texts):
+        raise BadSetting(f"{name} must be integers from {least} to {most}, not '{' '.join(texts)}'")
+    return list(dict.fromkeys(map(int, texts)))
+
+
 def duration_s(name: str, default: str) -> int:
     """Return a duration such as ``30s``, ``2m`` or ``30`` in seconds."""
     text = os.environ.get(name) or default

@@ -33,7 +33,11 @@ class App:
 
 @dataclass(frozen=True)
 class Stack:
-    """One way to serve an app. ``model`` is ``processes``, ``threads`` or ``events``."""
+    """One way to serve an app. ``model`` is ``processes``, ``threads`` or ``events``.
+
+    ``finds_each`` is how many finds one of its processes can have in the database at once: a number, or a variable
+    that sets it with its default; None where nobody has said.
+    """
 
     name: str
     title: str
@@ -42,6 +46,13 @@ class Stack:
     model: str
     keep_alive: bool
     choose_when: str
+    processes: str = "cpus"
+    finds_each: int | dict[str, int] | None = None
+    thread_per_connection: bool = False
+
+    def default_processes(self, cpus: int) -> int:
+        """Return how many worker processes it starts on ``cpus`` CPUs when WEB_CONCURRENCY is not set."""
+        return {"1": 1, "cpus": cpus, "2 cpus + 1": 2 * cpus + 1}[self.processes]
 
 
 @cache

@@ -1,80 +1,208 @@
-"""A battle in the terminal: what runs now, what is left, and the table at the end."""
+"""A battle in the terminal: what runs now, what is left, and the ranking at the end."""
 
-from rich.console import Console
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
-from loadtests.battle import Cell, Plan, Results, Watcher
-from loadtests.bodies import PATHS
-from loadtests.stacks import Stack
+from loadtests.battle import Battle, Watcher
+from loadtests.doubts import column as in_words
+from loadtests.figures import failures
+from loadtests.plan import Entrant, Plan
+from loadtests.results import Results
 
-_NAMES = {
-    "connect": "not connected",
-    "reset": "reset",
-    "timeout": "timed out",
-    "status_4xx": "4xx",
-    "status_5xx": "5xx",
-}
+_CLASSES = {"wrong_body": "wrong body", "refused": "refused", "reset": "reset", "timeout": "timed out"}
+_MB = 1e6
 
 
 class Terminal(Watcher):
-    """Shows a battle. Where the output is no terminal, a plain line for each cell takes the place of the bar."""
+    """Shows a battle. Where the output is no terminal, a plain line for each cell takes the place of the live table."""
 
-    def __init__(self, plan: Plan, console: Console) -> None:
+    def __init__(self, console: Console, plan: Plan, missing: Callable[[], int]) -> None:
         self._console = console
-        self._cells_of_a_stack = len(plan.endpoints)
-        self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-            TimeElapsedColumn(), console=console,
-        )  # fmt: skip
-        self._task = self._progress.add_task("", total=len(plan.stacks) * len(plan.endpoints))
-        self.live = Live(self._progress, console=console, transient=True)
+        self._plan = plan
+        self._missing = missing
+        self._cells: dict[tuple[str, int], list[float]] = {}
+        self._now = ""
+        self._began = time.monotonic()
+        self._done = 0
+        self.live = Live(console=console, get_renderable=self._shown, transient=True, refresh_per_second=2)
 
-    def stage(self, stack: Stack, what: str) -> None:
-        self._progress.update(self._task, description=f"[bold]{stack.name}[/] {what}")
+    def stage(self, entrant: Entrant, round_number: int, what: str) -> None:
+        self._now = f"round {round_number} of {self._plan.rounds} · {entrant.label} · {what}"
 
-    def measured(self, cell: Cell) -> None:
-        self._progress.advance(self._task)
-        self._console.print(
-            f"{cell.stack:<17} {PATHS[cell.endpoint]:<11} {cell.requests_per_s:>9,.0f} requests/s   "
-            f"p50 {cell.latency_ms['p50']:,.1f} ms   p99 {cell.latency_ms['p99']:,.1f} ms   {failures(cell)}",
-            highlight=False,
-            soft_wrap=True,
+    def measured(self, cell: dict[str, Any]) -> None:
+        self._done += 1
+        number = next(
+            number
+            for number, column in enumerate(self._plan.columns)
+            if all(cell[name] == getattr(column, name) for name in ("endpoint", "connections", "db_latency_ms"))
         )
+        self._cells.setdefault((cell["entrant"], number), []).append(cell["rate"]["ok_per_s"])
+        if not self._console.is_terminal:
+            self._console.print(_line(cell), highlight=False, soft_wrap=True, markup=False)
 
-    def given_up(self, stack: Stack, why: str) -> None:
-        self._progress.advance(self._task, self._cells_of_a_stack)
-        self._console.print(f"{stack.name:<17} {why}", style="red", markup=False, highlight=False, soft_wrap=True)
+    def given_up(self, entrant: Entrant, why: str) -> None:
+        self._console.print(f"{entrant.label}: {why}", style="red", markup=False, highlight=False, soft_wrap=True)
+
+    def _shown(self) -> Group:
+        table = Table(box=None, pad_edge=False)
+        table.add_column("right replies/s so far")
+        for column in self._plan.columns:
+            latency = f" +{column.db_latency_ms} ms" if column.db_latency_ms else ""
+            table.add_column(f"/{column.endpoint} {column.connections}{latency}", justify="right")
+        for entrant in self._plan.entrants:
+            rates = [self._cells.get((entrant.label, number), []) for number in range(len(self._plan.columns))]
+            table.add_row(Text(entrant.label), *(" ".join(f"{rate:,.0f}" for rate in each[-3:]) or "·" for each in rates))
+        return Group(table, Text(f"{self._now} · {self._left()}", style="bold"))
+
+    def _left(self) -> str:
+        cells = self._missing()
+        if not self._done:
+            return f"{cells} cells left"
+        seconds = cells * (time.monotonic() - self._began) / self._done
+        return f"{cells} cells left, about {minutes(seconds)}"
 
 
-def failures(cell: Cell) -> str:
-    """Return the failed requests of a cell, by how they failed, in words."""
-    failed = [f"{count:,} {_NAMES[kind]}" for kind, count in cell.failed.items() if count]
-    closed = f" ({cell.closed_after_reply:,} closed after a complete reply)" if cell.closed_after_reply else ""
-    return (", ".join(failed) or "0 failed") + closed
+def minutes(seconds: float) -> str:
+    """Return a duration as a person says it: ``45 s``, ``4 min 10 s``, ``2 h 5 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def table(results: Results) -> Table:
-    """Return the ranking: fastest first for each endpoint."""
-    load = results.plan
-    shown = Table(title=f"{load['connections']} connections, {load['duration_s']} s each, one run: an order, not a verdict")
-    shown.add_column("endpoint")
-    shown.add_column("stack")
-    for name in ("requests/s", "p50 ms", "p99 ms", "succeeded"):
-        shown.add_column(name, justify="right")
-    shown.add_column("failed")
-    for endpoint in load["endpoints"]:
-        cells = [cell for cell in results.cells if cell.endpoint == endpoint]
-        for cell in sorted(cells, key=lambda cell: -cell.requests_per_s):
-            shown.add_row(
-                PATHS[endpoint],
-                cell.stack,
-                f"{cell.requests_per_s:,.0f}",
-                f"{cell.latency_ms['p50']:,.1f}",
-                f"{cell.latency_ms['p99']:,.1f}",
-                f"{cell.succeeded:,}",
-                failures(cell),
-            )
-        shown.add_section()
-    return shown
+def show_ranking(console: Console, results: Results) -> None:
+    """Print, for each column, the ranking with intervals and ties, and what it cost."""
+    groups = {(group["entrant"], *group["column"].values()): group for group in results["summary"]["groups"]}
+    for ranked in results["summary"]["ranking"]:
+        if ranked["rows"]:
+            console.print(_ranking_table(ranked, groups, results))
+            console.print(_cost_table(ranked, results))
+            for row in ranked["rows"]:
+                cell = _cells(results, row["entrant"], ranked["column"])[-1]
+                console.print(f"  {row['entrant']}: {cell['verdict']['text']}", highlight=False, markup=False)
+            console.print()
+
+
+def show_doubts(console: Console, results: Results) -> None:
+    for warning in results["warnings"]:
+        console.print(f"! {warning['text']}", style="yellow", highlight=False, markup=False)
+
+
+def show_state(console: Console, battle: Battle) -> None:
+    """Print what was skipped and what failed."""
+    for entry in battle.results["skipped"]:
+        console.print(f"{entry['entrant']}: skipped: {entry['reason']}", markup=False, highlight=False)
+    for entry in battle.results["failed"]:
+        where = f" on {in_words(entry['column'])}" if entry["column"] else ""
+        text = f"{entry['entrant']}{where}, round {entry['round']}: {entry['reason']}"
+        console.print(text, style="red", markup=False, highlight=False)
+
+
+def _ranking_table(ranked: dict[str, Any], groups: dict[tuple[Any, ...], dict[str, Any]], results: Results) -> Table:
+    noise = ranked["noise"]
+    source = "two runs of one stack differed by" if noise["source"] == "a/a" else "no stack was run twice; noise assumed"
+    table = Table(
+        title=in_words(ranked["column"])[0].upper() + in_words(ranked["column"])[1:],
+        caption=f"= ties with another: not significant ({source} {noise['fraction']:.1%}). > lower bound: the stack may be faster.",
+        caption_justify="left",
+        title_justify="left",
+    )
+    for name, justify in (
+        ("", "right"),
+        ("stack", "left"),
+        ("right replies/s", "right"),
+        ("95 % interval", "right"),
+        ("p50 ms", "right"),
+        ("p99 ms", "right"),
+        ("alone ms", "right"),
+        ("failed", "left"),
+        ("limit", "left"),
+    ):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for row in ranked["rows"]:
+        group = groups[row["entrant"], *ranked["column"].values()]
+        rate = group["ok_per_s"]
+        interval = f"{rate['low']:,.0f} to {rate['high']:,.0f}" if rate["low"] is not None else "one repeat"
+        cells = _cells(results, row["entrant"], ranked["column"])
+        limits = ", ".join(group["bottlenecks"])
+        ceiling = cells[-1]["ceiling"]
+        table.add_row(
+            f"{row['rank']}{'=' if row['ties_with'] else ' '}",
+            Text(row["entrant"]),
+            f"{'>' if group['lower_bound'] else ''}{rate['median']:,.0f}",
+            interval,
+            _number(group["p50_ms"]),
+            _number(group["p99_ms"]),
+            _number(group["unloaded_ms"]),
+            Text(_failed(cells)),
+            f"{limits}; ceiling {ceiling['per_s']:,.0f}/s" if ceiling else limits,
+        )
+    return table
+
+
+def _cost_table(ranked: dict[str, Any], results: Results) -> Table:
+    table = Table(caption="medians of the repeats; fairness: replies of each connection, least / median / most", caption_justify="left")
+    for name in ("stack", "server CPU ms/request", "db", "load", "memory MB", "threads", "switches/request", "ramp ms", "fairness", "Jain"):
+        table.add_column(name, justify="left" if name == "stack" else "right")
+    for row in ranked["rows"]:
+        cells = _cells(results, row["entrant"], ranked["column"])
+        last = cells[-1]
+        server, database, load = last["cost"]["server"], last["cost"]["database"], last["cost"]["load"]
+        fair = last["fairness"]
+        switches = server["voluntary_switches"] + server["involuntary_switches"]
+        requests = sum(last["rate"]["windows_ok"])
+        table.add_row(
+            Text(row["entrant"]),
+            _or_dash(server["cpu_ms_per_request"], ".3f"),
+            _or_dash(database["cpu_ms_per_request"] if database else None, ".3f"),
+            _or_dash(load["cpu_ms_per_request"], ".3f"),
+            _or_dash(server["pss_peak_bytes"] / _MB if server["pss_peak_bytes"] else None, ",.0f"),
+            f"{server['threads']}",
+            f"{switches / requests:.1f}" if requests else "-",
+            _or_dash(last["ramp"]["all_answered_ms"], ",.0f"),
+            "{least:.0f} / {median:.0f} / {most:.0f}".format(**fair["replies"]) if fair else "-",
+            f"{fair['jain']:.2f}" if fair else "-",
+        )
+    return table
+
+
+def _line(cell: dict[str, Any]) -> str:
+    failed = _failed([cell])
+    return (
+        f"{cell['round']} {cell['entrant']:<24} {in_words(cell):<34} {cell['rate']['ok_per_s']:>9,.0f} right replies/s   "
+        f"p50 {cell['latency_ms']['p50']:,.1f} ms   p99 {cell['latency_ms']['p99']:,.1f} ms   {failed}   {cell['verdict']['bottleneck']}"
+    )
+
+
+def _failed(cells: list[dict[str, Any]]) -> str:
+    by_class: dict[str, int] = {}
+    for cell in cells:
+        for name, count in failures(cell["outcomes"]).items():
+            by_class[name] = by_class.get(name, 0) + count
+    text = ", ".join(f"{count:,} {_CLASSES.get(name, f'status {name}')}" for name, count in by_class.items()) or "0 failed"
+    closed = sum(cell["outcomes"]["closed_after_reply"] for cell in cells)
+    return f"{text} ({closed:,} closed after a complete reply)" if closed else text
+
+
+def _cells(results: Results, entrant: str, column: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        cell
+        for cell in results["cells"]
+        if cell["entrant"] == entrant and all(cell[name] == value for name, value in column.items())
+    ]
+
+
+def _number(estimate: dict[str, Any] | None) -> str:
+    return _or_dash(estimate["median"] if estimate else None, ",.1f")
+
+
+def _or_dash(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,275 @@
+"""One cell: a started server, one column of the plan. Warm it up, load it, watch it, and say what was seen."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from loadtests import figures, wrk
+from loadtests.bodies import EXPECTED, PATHS, WrongReply, check
+from loadtests.costs import Usage, result
+from loadtests.database import Database
+from loadtests.environment import CpuTimes
+from loadtests.leftovers import Run
+from loadtests.observer import Observation, observe
+from loadtests.plan import Column, Entrant, Plan, warm_up_step_s
+from loadtests.processes import session_members
+from loadtests.results import now
+from loadtests.server import Server, StackFailed
+from loadtests.verdict import Evidence, ceiling, judge
+from loadtests.wrk import Load, Measured, WrkFailed
+
+_UNLOADED_S = 0.35
+# A warm-up raises the rate; one that has risen by less than this from one second to the next is over.
+_STILL_RISING = 1.05
+# Where wrk lost connections and the plan has no look at fairness, the observer looks for this long what became of them.
+_SECOND_LOOK_S = 1.0
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every cell is measured with. ``stage`` is told what goes on."""
+
+    plan: Plan
+    database: Database
+    run: Run
+    stage: Callable[[str], None]
+
+
+def measure_cell(bench: Bench, server: Server, entrant: Entrant, round_number: int, column: Column) -> dict[str, Any]:
+    """Measure and return one cell (docs/results.md).
+
+    Raises StackFailed or WrongReply where the stack is at fault, WrkFailed or DatabaseGone where it is not.
+    """
+    begun = time.monotonic()
+    started = now()
+    endpoint = column.endpoint
+    with bench.database.delayed_finds(column.db_latency_ms):
+        bench.stage("checking the body")
+        check(server, endpoint)
+        unloaded = observe(server.host, server.port, PATHS[endpoint], 1, _UNLOADED_S, bench.plan.timeout_s)
+        bench.stage("warming up")
+        warm_up = _warm_up(bench, server, column)
+        bench.stage(f"{column.connections} connections for {bench.plan.measure_s} s")
+        load = _load(bench, column, bench.plan.measure_s)
+        watched = _Watched(bench, server)
+        measured = watched.load(server, column, load)
+        observed = None
+        if bench.plan.fairness_in(column):
+            bench.stage("fairness")
+            observed = _observe(bench, server, column, bench.plan.fairness_s)
+        elif measured.lost:
+            observed = _observe(bench, server, column, _SECOND_LOOK_S)
+        bench.stage("checking that it still answers")
+        _still_answers(server, endpoint)
+    ended, ended_by = figures.outcomes(measured, observed, column.connections)
+    rate = figures.rate(measured, column.connections, bench.plan.measure_s)
+    slots = entrant.slots(column.connections, bench.plan.cpus)
+    cost, machine = watched.results(measured)
+    return {
+        "entrant": entrant.label,
+        "round": round_number,
+        **asdict(column),
+        "started": started,
+        "took_s": round(time.monotonic() - begun, 2),
+        "rate": rate,
+        "latency_ms": figures.latency(measured),
+        "outcomes": ended,
+        "outcomes_by": ended_by,
+        "ramp": figures.ramp(measured, column.connections),
+        "warm_up": warm_up,
+        "unloaded_ms": figures.unloaded(unloaded),
+        "fairness": figures.fairness(observed) if observed and bench.plan.fairness_in(column) else None,
+        "finds": figures.finds(watched.finds if endpoint != "sleep" else None, measured, column.connections),
+        "cost": cost,
+        "machine": machine,
+        "ceiling": ceiling(slots, column.connections, column.db_latency_ms) if endpoint != "sleep" else None,
+        "verdict": judge(
+            _evidence(bench.plan, entrant, column, slots, rate["ok_per_s"], measured, ended, cost, machine)
+        ),
+        "wrk": {"command": " ".join(load.command(f"{server.url}{PATHS[endpoint]}")), "output": measured.output},
+    }
+
+
+class _Watched:
+    """wrk's run with everything that is counted around it."""
+
+    def __init__(self, bench: Bench, server: Server) -> None:
+        self._bench = bench
+        session = server.session
+        self._server = Usage(lambda: session_members(session))
+        pid = bench.database.local_pid()
+        self._database = Usage(lambda: [pid]) if pid is not None else None
+        self._load = Usage(lambda: [self._wrk_pid] if self._wrk_pid else [])
+        self._wrk_pid = 0
+        self._wall_s = 0.0
+        self._bench_s = 0.0
+        self.finds: int | None = None
+
+    def load(self, server: Server, column: Column, load: Load) -> Measured:
+        usages = [usage for usage in (self._server, self._database) if usage]
+        finds_before = self._bench.database.finds()
+        self._cpu_before = CpuTimes()
+        bench_before = time.process_time()
+        begun = time.monotonic()
+        for usage in usages:
+            usage.begin()
+        try:
+            measured = _run_wrk(self._bench, server, column, load, self._sample)
+        except WrkFailed:
+            _require_alive(server)
+            raise
+        for usage in usages:
+            usage.end()
+        self._wall_s = time.monotonic() - begun
+        self._bench_s = time.process_time() - bench_before
+        self._cpu_after = CpuTimes()
+        _require_alive(server)
+        finds_after = self._bench.database.finds()
+        if finds_before is not None and finds_after is not None:
+            self.finds = finds_after - finds_before
+        return measured
+
+    def _sample(self, wrk_pid: int) -> None:
+        self._wrk_pid = wrk_pid
+        for usage in (self._server, self._database, self._load):
+            if usage:
+                usage.sample()
+
+    def results(self, measured: Measured) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the ``cost`` and the ``machine`` part of the cell."""
+        server = self._server.as_result(self._wall_s, measured.replies)
+        database = self._database.as_result(self._wall_s, measured.replies) if self._database else None
+        sampled = self._load.as_result(self._wall_s, measured.replies)
+        # What wrk used is exact from the kernel's account at its end; only memory, threads and sockets are sampled.
+        load = result(
+            measured.cpu_user_s,
+            measured.cpu_system_s,
+            self._wall_s,
+            measured.replies,
+            pss=[size for size in (sampled["pss_peak_bytes"], sampled["pss_mean_bytes"]) if size],
+            processes=1,
+            threads=sampled["threads"],
+            voluntary=measured.voluntary_switches,
+            involuntary=measured.involuntary_switches,
+            sockets=sampled["sockets"],
+            by_process=[(measured.cpu_user_s + measured.cpu_system_s) / self._wall_s],
+        )
+        cores = server["cores"] + load["cores"] + (database["cores"] if database else 0)
+        machine = self._cpu_after.since(self._cpu_before, cores * self._wall_s + self._bench_s)
+        bench_cores = round(self._bench_s / self._wall_s, 4)
+        return {"server": server, "database": database, "load": load, "bench_cores": bench_cores}, machine
+
+
+def _warm_up(bench: Bench, server: Server, column: Column) -> dict[str, Any]:
+    step_s = warm_up_step_s(column.connections)
+    begun = time.monotonic()
+    rates: list[float] = []
+    for step in range(1, bench.plan.warm_up_most_s + 1):
+        measured = _run_wrk(bench, server, column, _load(bench, column, step_s))
+        _require_alive(server)
+        rates += half_second_rates(measured.windows_ok, step_s)
+        if step >= bench.plan.warm_up_least_s and is_stable(rates):
+            break
+    return {
+        "took_s": round(time.monotonic() - begun, 2),
+        "stable": is_stable(rates),
+        "rates_per_s": [round(rate, 1) for rate in rates],
+    }
+
+
+def half_second_rates(windows: list[int], seconds: int) -> list[float]:
+    """Return the rate in each half second of a run from its windows of a tenth."""
+    of_half = round(0.5 / wrk.WINDOW_S)
+    padded = [*windows, *[0] * (2 * seconds * of_half)]
+    return [sum(padded[of_half * n : of_half * (n + 1)]) / 0.5 for n in range(2 * seconds)]
+
+
+def is_stable(rates: list[float]) -> bool:
+    """Return whether the rate of the last second is no more than 5 % above that of the second before it.
+
+    With a single second its halves are compared.
+    """
+    of_one = 2 if len(rates) >= 4 else 1
+    last, before = sum(rates[-of_one:]), sum(rates[-2 * of_one : -of_one])
+    return last > 0 and last <= before * _STILL_RISING
+
+
+def _run_wrk(
+    bench: Bench, server: Server, column: Column, load: Load, meanwhile: Callable[[int], None] | None = None
+) -> Measured:
+    return wrk.run(
+        f"{server.url}{PATHS[column.endpoint]}",
+        load,
+        EXPECTED[column.endpoint],
+        cpus=bench.plan.placement.load,
+        environment=bench.run.environment,
+        meanwhile=meanwhile,
+    )
+
+
+def _observe(bench: Bench, server: Server, column: Column, duration_s: float) -> Observation:
+    return observe(
+        server.host,
+        server.port,
+        PATHS[column.endpoint],
+        column.connections,
+        duration_s,
+        bench.plan.timeout_s,
+        EXPECTED[column.endpoint],
+    )
+
+
+def _load(bench: Bench, column: Column, duration_s: int) -> Load:
+    return Load(column.connections, duration_s, bench.plan.threads_wrk, bench.plan.timeout_s)
+
+
+def _require_alive(server: Server) -> None:
+    status = server.poll()
+    if status is not None:
+        raise StackFailed(f"{server.stack.name} ended by itself with status {status} while it was measured{server.tail()}")
+
+
+def _still_answers(server: Server, endpoint: str) -> None:
+    try:
+        check(server, endpoint)
+    except WrongReply:
+        _require_alive(server)
+        raise
+
+
+def _evidence(
+    plan: Plan,
+    entrant: Entrant,
+    column: Column,
+    slots: int | None,
+    ok_per_s: float,
+    measured: Measured,
+    ended: dict[str, Any],
+    cost: dict[str, Any],
+    machine: dict[str, Any],
+) -> Evidence:
+    placement = plan.placement
+    everywhere = plan.cpus if placement.server is None else len(placement.server)
+    database = cost["database"]
+    return Evidence(
+        model=entrant.stack.model,
+        connections=column.connections,
+        ok_per_s=ok_per_s,
+        mean_latency_ms=measured.mean_ms,
+        failed_fraction=figures.failed_fraction(ended),
+        db_latency_ms=column.db_latency_ms if column.endpoint != "sleep" else 0,
+        slots=slots,
+        workers=entrant.workers(plan.cpus),
+        machine_busy=machine["busy"] + machine["steal"],
+        machine_cpus=plan.machine_cpus,
+        pinned=placement.pinned,
+        server_cores=cost["server"]["cores"],
+        server_cpus=everywhere,
+        server_by_process=tuple(cost["server"]["cores_by_process"]),
+        load_cores=cost["load"]["cores"],
+        load_threads=plan.threads_wrk,
+        load_cpus=len(placement.load or range(plan.machine_cpus)),
+        database_cores=database["cores"] if database else None,
+        database_cpus=len(placement.database or range(plan.machine_cpus)),
+    )

@@ -1,0 +1,106 @@
+"""The mongod under a battle: what it has counted, what it costs, and how to make it slow."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, PyMongoError
+
+from loadtests.settings import BadSetting
+
+_ANSWER_TIMEOUT_MS = 3000
+
+
+class DatabaseGone(Exception):
+    """mongod does not answer. The message is one line."""
+
+
+class Database:
+    """Asks the mongod at ``uri``. Close it, or use it as a context manager."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._client: MongoClient[dict[str, Any]] = MongoClient(uri, serverSelectionTimeoutMS=_ANSWER_TIMEOUT_MS)
+
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def answers(self) -> bool:
+        try:
+            self._client.admin.command("ping")
+        except PyMongoError:
+            return False
+        return True
+
+    def finds(self) -> int | None:
+        """Return how many finds it has served since its start; None where we may not ask. Raises DatabaseGone."""
+        status = self._status()
+        return int(status["metrics"]["commands"]["find"]["total"]) if status else None
+
+    def version(self) -> str:
+        try:
+            return str(self._client.server_info()["version"])
+        except PyMongoError as error:
+            raise DatabaseGone(f"mongod does not answer: {_first_line(error)}") from None
+
+    def local_pid(self) -> int | None:
+        """Return its process id if it runs on this machine, where its costs can be read."""
+        status = self._status()
+        if not status:
+            return None
+        pid = int(status["pid"])
+        try:
+            name = Path(f"/proc/{pid}/comm").read_text().strip()
+        except OSError:
+            return None
+        return pid if name == "mongod" else None
+
+    @contextmanager
+    def delayed_finds(self, latency_ms: int) -> Iterator[None]:
+        """Delay each find by ``latency_ms`` inside mongod while in the block (nothing for 0).
+
+        Raises BadSetting, with one line, where the server takes no failpoints, and DatabaseGone.
+        """
+        if latency_ms:
+            data = {"failCommands": ["find"], "blockConnection": True, "blockTimeMS": latency_ms}
+            self._fail_command({"mode": "alwaysOn", "data": data})
+        try:
+            yield
+        finally:
+            if latency_ms and self.answers():
+                self._fail_command({"mode": "off"})
+
+    def forget_delays(self) -> None:
+        """Undo what a battle that was killed has left switched on."""
+        try:
+            self._client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+        except PyMongoError:
+            return  # no failpoints here, so none is on
+
+    def _fail_command(self, settings: dict[str, Any]) -> None:
+        try:
+            self._client.admin.command({"configureFailPoint": "failCommand", **settings})
+        except OperationFailure as refusal:
+            raise BadSetting(
+                "DB_LATENCY_MS needs a mongod that takes failpoints (--setParameter enableTestCommands=1), and this one "
+                f"refuses ({_first_line(refusal)}): leave MONGODB_URI out to use the project's own, or set DB_LATENCY_MS=0"
+            ) from None
+        except PyMongoError as error:
+            raise DatabaseGone(f"mongod does not answer: {_first_line(error)}") from None
+
+    def _status(self) -> dict[str, Any] | None:
+        try:
+            return self._client.admin.command("serverStatus")
+        except OperationFailure:
+            return None
+        except PyMongoError as error:
+            raise DatabaseGone(f"mongod does not answer: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split(", Timeout")[0].split(", full error")[0].splitlines()[0]
