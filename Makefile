@@ -8,12 +8,15 @@ STACKS_ALL := $(shell sed -n 's/^\[stacks\.\(.*\)\]$$/\1/p' stacks.toml)
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .PHONY: help setup db-up db-down db-status seed battle test lint format bench-encode lock clean \
-	$(STACKS_ALL:%=run-%) $(STACKS_ALL:%=wrk-%)
+	locust locust-master locust-worker \
+	$(STACKS_ALL:%=run-%) $(STACKS_ALL:%=wrk-%) $(STACKS_ALL:%=locust-%) $(STACKS_ALL:%=locust-ui-%)
 
 help: ## print every target with one line each
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-24s %s\n", $$1, $$2 }' Makefile
 	@awk -F '"' '/^\[stacks\./ { name = substr($$1, 9, length($$1) - 9) } /^title/ && name { \
 		printf "  make run-%-20s serve %s\n  make wrk-%-20s start it, load it with wrk, stop it\n", name, $$2, name; name = "" }' stacks.toml
+	@echo '  make locust-NAME              the same with locust: people and programs that read articles'
+	@echo '  make locust-ui-NAME           the same, steered and watched in a browser'
 	@echo
 	@echo 'Variables: HOST PORT MONGODB_URI MONGODB_DATABASE and the others of docs/contract.md;'
 	@echo '           STACKS ENDPOINTS CONNECTIONS DURATION THREADS_WRK TIMEOUT for battle and wrk-NAME, such as'
@@ -24,6 +27,21 @@ $(STACKS_ALL:%=run-%): run-%: $(READY)
 
 $(STACKS_ALL:%=wrk-%): wrk-%: $(READY)
 	@$(PY) -m loadtests wrk $*
+
+$(STACKS_ALL:%=locust-%): locust-%: $(READY)
+	@$(PY) -m loadtests locust $*
+
+$(STACKS_ALL:%=locust-ui-%): locust-ui-%: $(READY)
+	@$(PY) -m loadtests locust-ui $*
+
+locust: $(READY) ## load a server that runs already: TARGET=http://host:port (LOCUST_USERS= LOCUST_RUN_TIME= ...)
+	@$(PY) -m loadtests locust
+
+locust-master: $(READY) ## locust on several machines, the one that leads: TARGET= LOCUST_EXPECT_WORKERS=
+	@$(PY) -m loadtests locust-master
+
+locust-worker: $(READY) ## locust on several machines, one that sends: MASTER=host:port
+	@$(PY) -m loadtests locust-worker
 
 battle: $(READY) ## race the stacks: STACKS= CONNECTIONS= DURATION= ENDPOINTS=
 	@$(PY) -m loadtests battle

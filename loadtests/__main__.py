@@ -4,7 +4,7 @@ import sys
 
 from rich.console import Console
 
-from loadtests import battle, toolchain
+from loadtests import battle, scenarios, toolchain
 from loadtests.run import load_by_hand, run
 from loadtests.settings import BadSetting
 from loadtests.signals import Stopped, stopped_by_signals
@@ -32,6 +32,16 @@ def main(arguments: list[str]) -> int:
             case ["prepare", name]:
                 toolchain.prepare(named([name])[0].app)
                 return 0
+            case ["locust", name]:
+                return scenarios.load(named([name])[0])
+            case ["locust-ui", name]:
+                return scenarios.web_page(named([name])[0])
+            case ["locust"]:
+                return scenarios.load_target()
+            case ["locust-master"]:
+                return scenarios.master()
+            case ["locust-worker"]:
+                return scenarios.worker()
             case ["battle"]:
                 return _battle()
         print(_USAGE, file=sys.stderr)
