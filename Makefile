@@ -7,12 +7,11 @@ STACKS_ALL := $(shell sed -n 's/^\[stacks\.\(.*\)\]$$/\1/p' stacks.toml)
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help setup db-up db-down db-status seed battle test lint format bench-encode lock clean \
-	locust locust-master locust-worker \
-	$(STACKS_ALL:%=run-%) $(STACKS_ALL:%=wrk-%) $(STACKS_ALL:%=locust-%) $(STACKS_ALL:%=locust-ui-%)
+.PHONY: help setup db-up db-down db-status seed battle battle-quick battle-2014 compare test lint format bench-encode lock clean \
+	$(STACKS_ALL:%=run-%) $(STACKS_ALL:%=wrk-%)
 
 help: ## print every target with one line each
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-24s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-24s %s\n", $$1, $$2 }' Makefile
 	@awk -F '"' '/^\[stacks\./ { name = substr($$1, 9, length($$1) - 9) } /^title/ && name { \
 		printf "  make run-%-20s serve %s\n  make wrk-%-20s start it, load it with wrk, stop it\n", name, $$2, name; name = "" }' stacks.toml
 	@echo '  make locust-NAME              the same with locust: people and programs that read articles'
@@ -20,13 +19,28 @@ help: ## print every target with one line each
 	@echo
 	@echo 'Variables: HOST PORT MONGODB_URI MONGODB_DATABASE and the others of docs/contract.md;'
 	@echo '           STACKS ENDPOINTS CONNECTIONS DURATION THREADS_WRK TIMEOUT for battle and wrk-NAME, such as'
-	@echo '           make battle STACKS="gunicorn-sync gunicorn-gevent" CONNECTIONS=1000 DURATION=30s'
+	@echo '           make battle STACKS="gunicorn-sync gunicorn-gevent" CONNECTIONS=1000 DURATION=30s;'
+	@echo '           ROUNDS DB_LATENCY_MS CPUS_SERVER CPUS_DB CPUS_LOAD PLAN RESUME for the battles (docs/measuring.md)'
 
 $(STACKS_ALL:%=run-%): run-%: $(READY)
 	@$(PY) -m loadtests run $*
 
 $(STACKS_ALL:%=wrk-%): wrk-%: $(READY)
 	@$(PY) -m loadtests wrk $*
+
+battle: $(READY) ## measure the stacks against one another, in rounds: STACKS= ROUNDS= CONNECTIONS= DB_LATENCY_MS=
+	@$(PY) -m loadtests battle
+
+battle-quick: $(READY) ## one round with short cells and a slow-database column, under 3 minutes: a first look
+	@$(PY) -m loadtests battle-quick
+
+battle-2014: $(READY) ## what the 2014 article measured: 200, 1000 and 5000 connections, 30 s, 3 repeats (hours)
+	@$(PY) -m loadtests battle-2014
+
+compare: $(READY) ## what changed between two battles: A=2026-11-24T06-10-00Z B=latest
+	@$(PY) -m loadtests compare
+
+.PHONY: locust locust-master locust-worker $(STACKS_ALL:%=locust-%) $(STACKS_ALL:%=locust-ui-%)
 
 $(STACKS_ALL:%=locust-%): locust-%: $(READY)
 	@$(PY) -m loadtests locust $*
@@ -42,9 +56,6 @@ locust-master: $(READY) ## locust on several machines, the one that leads: TARGE
 
 locust-worker: $(READY) ## locust on several machines, one that sends: MASTER=host:port
 	@$(PY) -m loadtests locust-worker
-
-battle: $(READY) ## race the stacks: STACKS= CONNECTIONS= DURATION= ENDPOINTS=
-	@$(PY) -m loadtests battle
 
 db-up: $(READY) ## start a mongod on loopback and keep it running
 	@$(PY) -m shared up

@@ -1,5 +1,6 @@
 """``make battle``: every entrant in every column, round by round, and nothing lost when it is stopped."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -108,20 +109,23 @@ class Battle:
             cpus=self.plan.placement.server,
         )
         start = {"entrant": entrant.label, "round": round_number, "settings": settings, "ready_s": 0.0, "stop_s": None}
-        try:
-            with server:
+        begun = time.monotonic()
+        with server:
+            start["ready_s"] = round(time.monotonic() - begun, 3)
+            self.results["starts"].append(start)
+            try:
                 self.run.started(server.session)
-                start["ready_s"] = server.ready_s
-                self.results["starts"].append(start)
                 while left and server.poll() is None:
                     self._measure(entrant, round_number, left.pop(0), server)
-        except (StackFailed, Exception):
-            raise
-        except BaseException:
-            # Asked to stop: no time to answer what the load has in flight.
-            server.kill()
-            raise
-        start["stop_s"] = server.stop_s
+            except BaseException:
+                # Asked to stop, or the results cannot be kept: no time to answer what the load has in flight.
+                server.kill()
+                raise
+            if server.poll() is not None:
+                server.kill()  # a master that died may have left its workers
+                return
+            begun = time.monotonic()
+        start["stop_s"] = round(time.monotonic() - begun, 3)
 
     def _measure(self, entrant: Entrant, round_number: int, column: Column, server: Server) -> None:
         bench = Bench(self.plan, self.database, self.run, lambda what: self.watcher.stage(entrant, round_number, what))

@@ -252,6 +252,7 @@ def _evidence(
     placement = plan.placement
     everywhere = plan.cpus if placement.server is None else len(placement.server)
     database = cost["database"]
+    ours = sum(part["cores"] for part in (cost["server"], cost["load"], database) if part)
     return Evidence(
         model=entrant.stack.model,
         connections=column.connections,
@@ -261,7 +262,8 @@ def _evidence(
         db_latency_ms=column.db_latency_ms if column.endpoint != "sleep" else 0,
         slots=slots,
         workers=entrant.workers(plan.cpus),
-        machine_busy=machine["busy"] + machine["steal"],
+        # Where only some CPUs may be used, the battle can fill those while the machine is not full.
+        machine_busy=max(machine["busy"] + machine["steal"], min(1.0, ours / plan.machine_cpus)),
         machine_cpus=plan.machine_cpus,
         pinned=placement.pinned,
         server_cores=cost["server"]["cores"],

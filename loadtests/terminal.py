@@ -1,7 +1,8 @@
 """A battle in the terminal: what runs now, what is left, and the ranking at the end."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console, Group
@@ -12,42 +13,60 @@ from rich.text import Text
 from loadtests.battle import Battle, Watcher
 from loadtests.doubts import column as in_words
 from loadtests.figures import failures
-from loadtests.plan import Entrant, Plan
+from loadtests.plan import Entrant
 from loadtests.results import Results
 
 _CLASSES = {"wrong_body": "wrong body", "refused": "refused", "reset": "reset", "timeout": "timed out"}
 _MB = 1e6
+# Drawing costs the bench CPU while it measures.
+_REFRESH_PER_S = 1
 
 
 class Terminal(Watcher):
     """Shows a battle. Where the output is no terminal, a plain line for each cell takes the place of the live table."""
 
-    def __init__(self, console: Console, plan: Plan, missing: Callable[[], int]) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._plan = plan
-        self._missing = missing
         self._cells: dict[tuple[str, int], list[float]] = {}
         self._now = ""
-        self._began = time.monotonic()
         self._done = 0
-        self.live = Live(console=console, get_renderable=self._shown, transient=True, refresh_per_second=2)
+
+    @contextmanager
+    def watching(self, battle: Battle) -> Iterator[None]:
+        """Show ``battle`` while in the block."""
+        self._plan = battle.plan
+        self._results = battle.results
+        self._missing = battle.missing
+        self._began = time.monotonic()
+        for cell in battle.results["cells"]:
+            self._keep(cell)
+        with Live(console=self._console, get_renderable=self._shown, transient=True, refresh_per_second=_REFRESH_PER_S):
+            yield
 
     def stage(self, entrant: Entrant, round_number: int, what: str) -> None:
         self._now = f"round {round_number} of {self._plan.rounds} · {entrant.label} · {what}"
 
     def measured(self, cell: dict[str, Any]) -> None:
         self._done += 1
+        self._keep(cell)
+        if not self._console.is_terminal:
+            self._console.print(_line(cell), highlight=False, soft_wrap=True, markup=False)
+
+    def _keep(self, cell: dict[str, Any]) -> None:
         number = next(
             number
             for number, column in enumerate(self._plan.columns)
             if all(cell[name] == getattr(column, name) for name in ("endpoint", "connections", "db_latency_ms"))
         )
         self._cells.setdefault((cell["entrant"], number), []).append(cell["rate"]["ok_per_s"])
-        if not self._console.is_terminal:
-            self._console.print(_line(cell), highlight=False, soft_wrap=True, markup=False)
 
     def given_up(self, entrant: Entrant, why: str) -> None:
         self._console.print(f"{entrant.label}: {why}", style="red", markup=False, highlight=False, soft_wrap=True)
+
+    def round_over(self, round_number: int) -> None:
+        if round_number == 1 < self._plan.rounds:
+            self._console.print("After round one, a first ranking:")
+            show_ranking(self._console, self._results, verdicts=False)
 
     def _shown(self) -> Group:
         table = Table(box=None, pad_edge=False)
@@ -78,12 +97,14 @@ def minutes(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def show_ranking(console: Console, results: Results) -> None:
-    """Print, for each column, the ranking with intervals and ties, and what it cost."""
+def show_ranking(console: Console, results: Results, verdicts: bool = True) -> None:
+    """Print, for each column, the ranking with intervals and ties; then what it cost and what was the limit."""
     groups = {(group["entrant"], *group["column"].values()): group for group in results["summary"]["groups"]}
     for ranked in results["summary"]["ranking"]:
         if ranked["rows"]:
             console.print(_ranking_table(ranked, groups, results))
+            if not verdicts:
+                continue
             console.print(_cost_table(ranked, results))
             for row in ranked["rows"]:
                 cell = _cells(results, row["entrant"], ranked["column"])[-1]
@@ -96,11 +117,11 @@ def show_doubts(console: Console, results: Results) -> None:
         console.print(f"! {warning['text']}", style="yellow", highlight=False, markup=False)
 
 
-def show_state(console: Console, battle: Battle) -> None:
+def show_state(console: Console, results: Results) -> None:
     """Print what was skipped and what failed."""
-    for entry in battle.results["skipped"]:
+    for entry in results["skipped"]:
         console.print(f"{entry['entrant']}: skipped: {entry['reason']}", markup=False, highlight=False)
-    for entry in battle.results["failed"]:
+    for entry in results["failed"]:
         where = f" on {in_words(entry['column'])}" if entry["column"] else ""
         text = f"{entry['entrant']}{where}, round {entry['round']}: {entry['reason']}"
         console.print(text, style="red", markup=False, highlight=False)

@@ -5,6 +5,9 @@ from typing import Any
 
 # A core this busy has nothing left to give: the scheduler and the sampling hide the rest.
 _FULL = 0.9
+# A process that runs one thread at a time is full here, and one that uses more has threads that run side by side.
+_NEARLY_FULL = 0.85
+_ONE_THREAD_AT_A_TIME = 1.1
 # With this much of the machine idle, whoever waits does not wait for a processor.
 _ROOM = 0.8
 # The share of its slots that a stack must fill before they are called the limit.
@@ -117,9 +120,9 @@ def _worker_processes(seen: Evidence) -> _Verdict:
     """One thread runs at a time in a CPython or Node process, so a process can be full while the machine is not."""
     busiest, *others = seen.server_by_process or (0.0,)
     workers = seen.workers or max(1, len(others))
-    if busiest < _FULL * 0.95:
+    if not _NEARLY_FULL <= busiest <= _ONE_THREAD_AT_A_TIME:
         return None
-    full = sum(cores >= _FULL * 0.95 for cores in seen.server_by_process)
+    full = sum(cores >= _NEARLY_FULL for cores in seen.server_by_process)
     if workers > 1 and full == 1 and sum(others) < 0.6 * busiest * (workers - 1):
         return (
             "one worker of many busy",

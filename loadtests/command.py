@@ -1,0 +1,156 @@
+"""``make battle``, ``battle-quick``, ``battle-2014`` and ``compare``: from make variables to an exit status."""
+
+import os
+import resource
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+
+from loadtests import leftovers
+from loadtests import results as results_file
+from loadtests.battle import Battle, lost_to_the_bench, passed
+from loadtests.compare import compare, show_comparison
+from loadtests.database import Database, DatabaseGone
+from loadtests.environment import describe
+from loadtests.placement import pinned_process, usable_cpus
+from loadtests.plan import VARIABLES, Plan, plan_from_environment
+from loadtests.results import CannotWrite, Results
+from loadtests.server import raise_open_file_limit
+from loadtests.settings import BadSetting
+from loadtests.signals import Stopped, stopped_by_signals
+from loadtests.terminal import Terminal, minutes, show_doubts, show_ranking, show_state
+from shared.address import database_name, database_uri
+from shared.seed import seed
+from shared.system_packages import require
+
+_INTERRUPTED = 130
+_FAILED = 1
+# A bench needs some files besides its connections: libraries, logs, pipes.
+_OTHER_FILES = 200
+_MANY_CONNECTIONS = 1000
+
+
+def battle(name: str) -> int:
+    """Run or resume the plan called ``name``; return 0, 1 when a stack or a request failed, 130 when stopped.
+
+    Raises BadSetting, Unavailable and NotSeeded with one line.
+    """
+    # A pipe is as wide as the tables need.
+    console = Console() if sys.stdout.isatty() else Console(width=150)
+    with leftovers.alone(results_file.FOLDER), ExitStack() as stack:
+        for ended in leftovers.end_leftovers(results_file.FOLDER):
+            console.print(f"Ended what the last battle left running: {ended}", highlight=False)
+        require(["wrk"])
+        resumed = os.environ.get("RESUME")
+        folder, results, plan = _resume(resumed) if resumed else (None, None, plan_from_environment(name, usable_cpus()))
+        _require_open_files(plan)
+        uri = database_uri()
+        seed(uri, database_name())
+        own_mongod = not os.environ.get("MONGODB_URI")
+        database = stack.enter_context(Database(uri))
+        if own_mongod:
+            database.forget_delays()
+        for latency_ms in {column.db_latency_ms for column in plan.columns}:
+            with database.delayed_finds(latency_ms):
+                pass  # only to learn now, and not in the middle, whether it can be done
+        try:
+            if results is None:
+                apps = {entrant.stack.app.name: entrant.stack.app for entrant in plan.entrants}
+                results = results_file.new(plan, describe(apps.values(), database.version()), _typed(name))
+            if folder is None:
+                folder = results_file.new_folder()
+                results["id"] = folder.name
+            run = leftovers.Run(results_file.FOLDER)
+            stack.callback(run.over)
+            stack.enter_context(pinned_process(database.local_pid(), plan.placement.database))
+            return _fight(console, Battle(plan, results, folder, database, own_mongod, run, Terminal(console)))
+        except (CannotWrite, DatabaseGone) as problem:
+            print(problem, file=sys.stderr)
+            if folder:
+                print(f"What was measured so far is kept; go on with: {_go_on(folder)}", file=sys.stderr)
+            return _FAILED
+
+
+def compare_two() -> int:
+    """Compare the results that A and B name; return 0, 1 when a cell got worse. Raises BadSetting."""
+    names = [os.environ.get(variable) for variable in ("A", "B")]
+    if not all(names):
+        raise BadSetting("give two results to compare: make compare A=2026-11-24T06-10-00Z B=latest")
+    first, second = (results_file.read(results_file.find(name)) for name in names if name)
+    compared = compare(first, second)
+    if not compared:
+        raise BadSetting("A and B have no cell in common: the same stack at the same endpoint, connections and latency")
+    console = Console() if sys.stdout.isatty() else Console(width=150)
+    show_comparison(console, first, second, compared)
+    return _FAILED if any(change.verdict == "worse" for change in compared) else 0
+
+
+def _fight(console: Console, battle: Battle) -> int:
+    plan = battle.plan
+    cells = len(plan.entrants) * len(plan.columns) * plan.rounds
+    console.print(
+        f"{len(plan.entrants)} entrants x {len(plan.columns)} columns x {plan.rounds} rounds = {cells} cells, "
+        f"{battle.missing()} to measure: about {minutes(plan.estimated_s * battle.missing() / cells)} once set up",
+        highlight=False,
+    )
+    _explain_timeout(console, plan)
+    terminal = battle.watcher
+    assert isinstance(terminal, Terminal)
+    try:
+        with stopped_by_signals(), terminal.watching(battle):
+            battle.results["state"] = "running"
+            battle.save()
+            battle.fight()
+    except Stopped:
+        battle.results["state"] = "stopped"
+        battle.save()
+        show_ranking(console, battle.results)
+        console.print(f"Stopped; {battle.missing()} cells are missing. Go on with: {_go_on(battle.folder)}", soft_wrap=True)
+        console.print(f"Results so far: {battle.folder}", soft_wrap=True)
+        return _INTERRUPTED
+    show_ranking(console, battle.results)
+    show_state(console, battle.results)
+    show_doubts(console, battle.results)
+    if any(lost_to_the_bench(battle.results)):
+        console.print(f"Lost to the bench's own trouble, not to a stack; measure it again with: {_go_on(battle.folder)}")
+    console.print(f"Results and the servers' logs: {battle.folder}", soft_wrap=True)
+    return 0 if passed(battle.results) else _FAILED
+
+
+def _resume(name: str) -> tuple[Path, Results, Plan]:
+    folder = results_file.find(name)
+    results = results_file.read(folder)
+    plan = Plan.from_result(results["plan"], usable_cpus())
+    # What the bench lost is measured again, so it is no longer lost.
+    results["failed"] = [failure for failure in results["failed"] if failure["fault"] == "stack"]
+    return folder, results, plan
+
+
+def _explain_timeout(console: Console, plan: Plan) -> None:
+    most = max(column.connections for column in plan.columns)
+    if most >= _MANY_CONNECTIONS:
+        console.print(
+            f"{most:,} connections queue for {most:,} / R seconds at a server that answers R a second: with wrk's timeout at "
+            f"{plan.timeout_s} s that is waiting, not failing, down to {most / plan.timeout_s:,.0f} a second "
+            f"(wrk's default of 2 s would call it failing below {most / 2:,.0f}).",
+            highlight=False,
+        )
+
+
+def _require_open_files(plan: Plan) -> None:
+    raise_open_file_limit()
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    most = max(column.connections for column in plan.columns)
+    if limit < most + _OTHER_FILES:
+        raise BadSetting(f"CONNECTIONS={most} needs {most + _OTHER_FILES} open files, and the limit is {limit}: raise it with ulimit -Hn")
+
+
+def _typed(name: str) -> str:
+    given = [f'{variable}="{value}"' for variable in VARIABLES if (value := os.environ.get(variable))]
+    return " ".join(["make", name, *given])
+
+
+def _go_on(folder: Path) -> str:
+    return f"make battle RESUME={folder.name}"
