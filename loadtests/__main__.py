@@ -4,8 +4,8 @@ import sys
 
 from loadtests import command, scenarios, toolchain
 from loadtests.run import load_by_hand, run
-from loadtests.settings import BadSetting
 from loadtests.server import StackFailed
+from loadtests.settings import BadSetting
 from loadtests.stacks import named
 from loadtests.wrk import WrkFailed
 from shared.seed import NotSeeded

@@ -14,9 +14,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
 from typing import Any
 
 import gevent
@@ -26,11 +25,7 @@ from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 from locust.stats import StatsEntry, calculate_response_time_percentile
 
-NEAR_LIMIT_CORES = 0.85
-"""From so much of a core on, a process of locust is near what it can send (docs/many-machines.md has the figures)."""
-
-NEAR_LIMIT_LATE_MS = 20.0
-"""A user that runs so late has that wait counted as the server's."""
+from loadtests.load_generator import LoadGenerator
 
 _LOOK_EVERY_S = 0.05
 _LOOK_LASTS_S = 1.0
@@ -41,35 +36,6 @@ _PLAIN_LINE_EVERY_S = 5
 
 # What a worker that dies has counted since its last report is lost with it.
 locust.runners.WORKER_REPORT_INTERVAL = _LOOK_LASTS_S
-
-
-@dataclass
-class LoadGenerator:
-    """How busy one process of locust was, second by second: cores used, and by how much it ran its users late."""
-
-    cores: list[float] = field(default_factory=list)
-    late_ms: list[float] = field(default_factory=list)
-
-    @property
-    def limit(self) -> str | None:
-        """Return why this process, or the machine it is on, limits the run; None where it does not."""
-        # One busy second, such as that in which all users are made, says nothing.
-        many = max(2, len(self.cores) / 4)
-        if sum(each >= NEAR_LIMIT_CORES for each in self.cores) >= many:
-            return f"one of its processes used {max(self.cores):.2f} of the one core that it can use"
-        if sum(each >= NEAR_LIMIT_LATE_MS for each in self.late_ms) >= many:
-            return f"its users ran up to {max(self.late_ms):.0f} ms late: others use the CPUs of its machine"
-        return None
-
-    def as_result(self) -> dict[str, Any]:
-        cores, late_ms = self.cores or [0.0], self.late_ms or [0.0]
-        return {
-            "cores_mean": round(mean(cores), 3),
-            "cores_most": round(max(cores), 3),
-            "late_ms_median": round(median(late_ms), 1),
-            "late_ms_most": round(max(late_ms), 1),
-            "limit": self.limit,
-        }
 
 
 class Recorder:
