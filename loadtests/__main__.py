@@ -2,7 +2,7 @@
 
 import sys
 
-from loadtests import command, scenarios, toolchain
+from loadtests import agent, chores, command, scenarios, toolchain
 from loadtests.run import load_by_hand, run
 from loadtests.server import StackFailed
 from loadtests.settings import BadSetting
@@ -11,9 +11,11 @@ from loadtests.wrk import WrkFailed
 from shared.seed import NotSeeded
 from shared.system_packages import Unavailable
 
-_USAGE = "usage: python -m loadtests run NAME | wrk NAME | prepare NAME | battle | battle-quick | battle-2014 | compare"
+_USAGE = (
+    "usage: python -m loadtests run NAME | wrk NAME | prepare NAME | battle | battle-quick | battle-2014 | compare | "
+    "lint | format | bench-encode"
+)
 _BAD_INPUT = 2
-_INTERRUPTED = 130
 
 
 def main(arguments: list[str]) -> int:
@@ -27,10 +29,6 @@ def main(arguments: list[str]) -> int:
             case ["prepare", name]:
                 toolchain.prepare(named([name])[0].app)
                 return 0
-            case ["battle" | "battle-quick" | "battle-2014" as plan]:
-                return command.battle(plan)
-            case ["compare"]:
-                return command.compare_two()
             case ["locust", name]:
                 return scenarios.load(named([name])[0])
             case ["locust-ui", name]:
@@ -41,6 +39,18 @@ def main(arguments: list[str]) -> int:
                 return scenarios.master()
             case ["locust-worker"]:
                 return scenarios.worker()
+            case ["agent"]:
+                return agent.serve(sys.stdin.buffer, sys.stdout.buffer)
+            case ["battle" | "battle-quick" | "battle-2014" as plan]:
+                return command.battle(plan)
+            case ["compare"]:
+                return command.compare_two()
+            case ["lint"]:
+                return chores.lint()
+            case ["format"]:
+                return chores.format_code()
+            case ["bench-encode"]:
+                return chores.bench_encode()
         print(_USAGE, file=sys.stderr)
         return _BAD_INPUT
     except (BadSetting, Unavailable, NotSeeded) as problem:

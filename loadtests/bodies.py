@@ -36,5 +36,7 @@ def check(server: Server, endpoint: str) -> None:
 
 
 def _first_difference(expected: bytes, body: bytes) -> str:
-    at = next((i for i, (a, b) in enumerate(zip(expected, body, strict=False)) if a != b), min(len(expected), len(body)))
+    at = next(
+        (i for i, (a, b) in enumerate(zip(expected, body, strict=False)) if a != b), min(len(expected), len(body))
+    )
     return f"wrong body at byte {at}: {body[at - 10 : at + 20]!r} where {expected[at - 10 : at + 20]!r} is right"

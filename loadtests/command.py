@@ -13,14 +13,14 @@ from loadtests import results as results_file
 from loadtests.battle import Battle, lost_to_the_bench, passed
 from loadtests.compare import compare, show_comparison
 from loadtests.database import Database, DatabaseGone
-from loadtests.environment import describe
-from loadtests.placement import pinned_process, usable_cpus
+from loadtests.machine import ConnectionLost, Machine, RemoteMachine, Unreachable, machine_from_environment
+from loadtests.placement import pinned_process
 from loadtests.plan import VARIABLES, Plan, plan_from_environment
 from loadtests.results import CannotWrite, Results
 from loadtests.server import raise_open_file_limit
 from loadtests.settings import BadSetting
 from loadtests.signals import Stopped, stopped_by_signals
-from loadtests.terminal import Terminal, minutes, show_doubts, show_ranking, show_state
+from loadtests.terminal import Terminal, minutes, show_doubts, show_machines, show_ranking, show_state
 from shared.address import database_name, database_uri
 from shared.seed import seed
 from shared.system_packages import require
@@ -43,8 +43,14 @@ def battle(name: str) -> int:
         for ended in leftovers.end_leftovers(results_file.FOLDER):
             console.print(f"Ended what the last battle left running: {ended}", highlight=False)
         require(["wrk"])
+        machine = machine_from_environment()
+        stack.callback(machine.close)
         resumed = os.environ.get("RESUME")
-        folder, results, plan = _resume(resumed) if resumed else (None, None, plan_from_environment(name, usable_cpus()))
+        folder, results, plan = (
+            _resume(resumed, machine)
+            if resumed
+            else (None, None, plan_from_environment(name, machine.usable_cpus(), machine.apart))
+        )
         _require_open_files(plan)
         uri = database_uri()
         seed(uri, database_name())
@@ -58,15 +64,20 @@ def battle(name: str) -> int:
         try:
             if results is None:
                 apps = {entrant.stack.app.name: entrant.stack.app for entrant in plan.entrants}
-                results = results_file.new(plan, describe(apps.values(), database.version()), _typed(name))
+                environment = machine.describe(apps.values(), database.version())
+                results = results_file.new(plan, environment, _typed(name))
+                if isinstance(machine, RemoteMachine):
+                    results["machines"] = machine.machines(database, environment)
+                    show_machines(console, results["machines"])
             if folder is None:
                 folder = results_file.new_folder()
                 results["id"] = folder.name
             run = leftovers.Run(results_file.FOLDER)
             stack.callback(run.over)
-            stack.enter_context(pinned_process(database.local_pid(), plan.placement.database))
-            return _fight(console, Battle(plan, results, folder, database, own_mongod, run, Terminal(console)))
-        except (CannotWrite, DatabaseGone) as problem:
+            if not machine.apart:
+                stack.enter_context(pinned_process(database.local_pid(), plan.placement.database))
+            return _fight(console, Battle(plan, results, folder, database, own_mongod, run, Terminal(console), machine))
+        except (CannotWrite, DatabaseGone, ConnectionLost, Unreachable) as problem:
             print(problem, file=sys.stderr)
             if folder:
                 print(f"What was measured so far is kept; go on with: {_go_on(folder)}", file=sys.stderr)
@@ -107,22 +118,26 @@ def _fight(console: Console, battle: Battle) -> int:
         battle.results["state"] = "stopped"
         battle.save()
         show_ranking(console, battle.results)
-        console.print(f"Stopped; {battle.missing()} cells are missing. Go on with: {_go_on(battle.folder)}", soft_wrap=True)
+        console.print(
+            f"Stopped; {battle.missing()} cells are missing. Go on with: {_go_on(battle.folder)}", soft_wrap=True
+        )
         console.print(f"Results so far: {battle.folder}", soft_wrap=True)
         return _INTERRUPTED
     show_ranking(console, battle.results)
     show_state(console, battle.results)
     show_doubts(console, battle.results)
     if any(lost_to_the_bench(battle.results)):
-        console.print(f"Lost to the bench's own trouble, not to a stack; measure it again with: {_go_on(battle.folder)}")
+        console.print(
+            f"Lost to the bench's own trouble, not to a stack; measure it again with: {_go_on(battle.folder)}"
+        )
     console.print(f"Results and the servers' logs: {battle.folder}", soft_wrap=True)
     return 0 if passed(battle.results) else _FAILED
 
 
-def _resume(name: str) -> tuple[Path, Results, Plan]:
+def _resume(name: str, machine: Machine) -> tuple[Path, Results, Plan]:
     folder = results_file.find(name)
     results = results_file.read(folder)
-    plan = Plan.from_result(results["plan"], usable_cpus())
+    plan = Plan.from_result(results["plan"], machine.usable_cpus(), machine.apart)
     # What the bench lost is measured again, so it is no longer lost.
     results["failed"] = [failure for failure in results["failed"] if failure["fault"] == "stack"]
     return folder, results, plan
@@ -132,8 +147,8 @@ def _explain_timeout(console: Console, plan: Plan) -> None:
     most = max(column.connections for column in plan.columns)
     if most >= _MANY_CONNECTIONS:
         console.print(
-            f"{most:,} connections queue for {most:,} / R seconds at a server that answers R a second: with wrk's timeout at "
-            f"{plan.timeout_s} s that is waiting, not failing, down to {most / plan.timeout_s:,.0f} a second "
+            f"{most:,} connections queue for {most:,} / R seconds at a server that answers R a second: with wrk's timeout "
+            f"of {plan.timeout_s} s that is waiting, not failing, down to {most / plan.timeout_s:,.0f} a second "
             f"(wrk's default of 2 s would call it failing below {most / 2:,.0f}).",
             highlight=False,
         )
@@ -144,7 +159,10 @@ def _require_open_files(plan: Plan) -> None:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     most = max(column.connections for column in plan.columns)
     if limit < most + _OTHER_FILES:
-        raise BadSetting(f"CONNECTIONS={most} needs {most + _OTHER_FILES} open files, and the limit is {limit}: raise it with ulimit -Hn")
+        raise BadSetting(
+            f"CONNECTIONS={most} needs {most + _OTHER_FILES} open files, and the limit is {limit}: raise it with "
+            "ulimit -Hn, or ask for fewer connections"
+        )
 
 
 def _typed(name: str) -> str:

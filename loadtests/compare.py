@@ -60,8 +60,13 @@ def compare(first: Results, second: Results) -> list[Change]:
 
 
 def judge(change: Estimate, floor: float, metric: Metric) -> str:
-    """Return ``better`` or ``worse`` only where the whole interval of the ratio is on one side, and beyond the floor."""
-    if change.low is None or change.high is None or difference(change.median, 1) <= floor or change.low <= 1 <= change.high:
+    """Return ``better`` or ``worse`` only where the interval of the ratio leaves out 1 and the floor is passed."""
+    if (
+        change.low is None
+        or change.high is None
+        or difference(change.median, 1) <= floor
+        or change.low <= 1 <= change.high
+    ):
         return "neither"
     return "better" if (change.median > 1) == metric.more_is_better else "worse"
 
@@ -87,10 +92,12 @@ def show_comparison(console: Console, first: Results, second: Results, changes: 
         )
     console.print(table)
     floors = ", ".join(f"{metric.label} {_floor(metric, first, second):.0%}" for metric in METRICS)
-    counts = {verdict: sum(change.verdict == verdict for change in changes) for verdict in ("better", "worse", "neither")}
+    counts = {
+        verdict: sum(change.verdict == verdict for change in changes) for verdict in ("better", "worse", "neither")
+    }
     console.print(
-        f"{counts['better']} better, {counts['worse']} worse, {counts['neither']} neither. A change counts when the interval of B / A "
-        f"leaves out 1 and it is larger than what two runs of one commit differ by here ({floors}).",
+        f"{counts['better']} better, {counts['worse']} worse, {counts['neither']} neither. A change counts when the interval "
+        f"of B / A leaves out 1 and it is larger than what two runs of one commit differ by here ({floors}).",
         highlight=False,
     )
 

@@ -48,6 +48,27 @@ class Database:
         except PyMongoError as error:
             raise DatabaseGone(f"mongod does not answer: {_first_line(error)}") from None
 
+    def address(self) -> tuple[str, int]:
+        """Return host and port of the server that answers. Raises DatabaseGone."""
+        if not self.answers() or self._client.address is None:
+            raise DatabaseGone("mongod does not answer")
+        return self._client.address
+
+    def host(self) -> dict[str, Any] | None:
+        """Return what it says of the machine it runs on; None where we may not ask."""
+        try:
+            found = self._client.admin.command("hostInfo")
+        except PyMongoError:
+            return None
+        system, extra = found.get("system", {}), found.get("extra", {})
+        return {
+            "name": system.get("hostname"),
+            "cpu_model": extra.get("cpuString") or None,
+            "cpus_online": system.get("numCores"),
+            "memory_bytes": system["memSizeMB"] * 1024 * 1024 if "memSizeMB" in system else None,
+            "system": f"{found.get('os', {}).get('name', '')} {found.get('os', {}).get('version', '')}".strip(),
+        }
+
     def local_pid(self) -> int | None:
         """Return its process id if it runs on this machine, where its costs can be read."""
         status = self._status()
@@ -87,8 +108,9 @@ class Database:
             self._client.admin.command({"configureFailPoint": "failCommand", **settings})
         except OperationFailure as refusal:
             raise BadSetting(
-                "DB_LATENCY_MS needs a mongod that takes failpoints (--setParameter enableTestCommands=1), and this one "
-                f"refuses ({_first_line(refusal)}): leave MONGODB_URI out to use the project's own, or set DB_LATENCY_MS=0"
+                "DB_LATENCY_MS needs a mongod that takes failpoints (--setParameter enableTestCommands=1), and this "
+                f"one refuses ({_first_line(refusal)}): leave MONGODB_URI out to use the project's own, "
+                "or set DB_LATENCY_MS=0"
             ) from None
         except PyMongoError as error:
             raise DatabaseGone(f"mongod does not answer: {_first_line(error)}") from None

@@ -43,8 +43,8 @@ def _noise(results: dict[str, Any]) -> _Doubts:
         if entry["difference"] > _A_A:
             yield (
                 "a/a",
-                f"Too noisy: two runs of {entry['entrant']} differed by {entry['difference']:.0%} on {column(entry['column'])}; "
-                "smaller differences between stacks mean nothing there.",
+                f"Too noisy: two runs of {entry['entrant']} differed by {entry['difference']:.0%} on "
+                f"{column(entry['column'])}; smaller differences between stacks mean nothing there.",
             )
 
 
@@ -63,12 +63,19 @@ def _machine(cells: list[dict[str, Any]]) -> _Doubts:
 
 
 def _sharing(results: dict[str, Any]) -> _Doubts:
-    if None in results["plan"]["placement"].values():
+    machines = results.get("machines")
+    if machines:
+        if machines["client"]["git"] != machines["server"]["git"]:
+            yield (
+                "environment",
+                "The repository on the server's machine is not the same as here: its stacks may differ.",
+            )
+    elif None in results["plan"]["placement"].values():
         cpus = results["environment"]["cpus_usable"]
         yield (
             "placement",
-            f"Server, database and load generator were not all pinned and share {cpus} CPUs: each takes time from the others, "
-            "so the figures rank stacks on this machine and are below what a server alone would reach.",
+            f"Server, database and load generator were not all pinned and share {cpus} CPUs: each takes time from the "
+            "others, so the figures rank stacks on this machine and are below what a server alone would reach.",
         )
 
 
@@ -81,10 +88,16 @@ def _repeats(results: dict[str, Any]) -> _Doubts:
 def _bench(cells: list[dict[str, Any]]) -> _Doubts:
     most = max((cell["cost"]["bench_cores"] for cell in cells), default=0)
     if most > _BENCH_CORES:
-        yield "bench", f"The bench itself used up to {most:.1%} of a core while wrk ran; it should stay below {_BENCH_CORES:.0%}."
+        yield (
+            "bench",
+            f"The bench itself used up to {most:.1%} of a core while wrk ran; it should stay below {_BENCH_CORES:.0%}.",
+        )
     for cell in cells:
         if cell["cost"]["load"]["cores"] > _LOAD_NEARLY_FULL and cell["verdict"]["bottleneck"] != "load generator CPU":
-            yield "load generator", f"wrk used {cell['cost']['load']['cores']:.2f} cores with {name(cell)}: little was left."
+            yield (
+                "load generator",
+                f"wrk used {cell['cost']['load']['cores']:.2f} cores with {name(cell)}: little was left.",
+            )
 
 
 def _failed(cells: list[dict[str, Any]]) -> _Doubts:
@@ -111,11 +124,14 @@ def _fairness(cells: list[dict[str, Any]]) -> _Doubts:
         if 1 - worst < _JAIN or seen["unanswered"]:
             yield (
                 "fairness",
-                f"{name(cell)} served its connections unevenly in {seen['duration_s']:.0f} s: least {replies['least']:.0f}, "
-                f"median {replies['median']:.0f}, most {replies['most']:.0f} replies; {seen['unanswered']} had none.",
+                f"{name(cell)} served its connections unevenly in {seen['duration_s']:.0f} s: "
+                f"least {replies['least']:.0f}, median {replies['median']:.0f}, most {replies['most']:.0f} replies; {seen['unanswered']} had none.",
             )
         elif seen["longest_gap_ms"] > _LONGEST_GAP_MS:
-            yield "fairness", f"A connection of {name(cell)} waited {seen['longest_gap_ms'] / 1000:.1f} s between two replies."
+            yield (
+                "fairness",
+                f"A connection of {name(cell)} waited {seen['longest_gap_ms'] / 1000:.1f} s between two replies.",
+            )
 
 
 def _warm_up(cells: list[dict[str, Any]]) -> _Doubts:
@@ -126,7 +142,10 @@ def _warm_up(cells: list[dict[str, Any]]) -> _Doubts:
 
 def _environment(environment: dict[str, Any]) -> _Doubts:
     if environment["governor"] not in (None, "performance"):
-        yield "frequency", f"The CPU governor is {environment['governor']}, not performance: the clock follows the load."
+        yield (
+            "frequency",
+            f"The CPU governor is {environment['governor']}, not performance: the clock follows the load.",
+        )
     if environment["git"] and environment["git"]["uncommitted_changes"]:
         yield "environment", "Measured with uncommitted changes: the commit alone does not repeat it."
 

@@ -2,14 +2,12 @@
 
 import random
 from collections.abc import Sequence
-from itertools import product
 from dataclasses import dataclass
+from itertools import product
 from statistics import median
 from typing import Any
 
-STATISTICS = (
-    "Median of the repeats; 95 % percentile bootstrap of the median (every resample up to 5 repeats, 10,000 of them above)."
-)
+STATISTICS = "Median of the repeats; 95 % percentile bootstrap of the median: every resample up to 5 repeats, 10,000 of them above."
 # What is taken for the noise where no entrant was measured twice.
 ASSUMED_NOISE = 0.05
 _RESAMPLES = 10_000

@@ -1,4 +1,4 @@
-"""From what wrk, the observer and mongod counted to a cell's figures (docs/results.md). Nothing here touches a process."""
+"""From what wrk, the observer and mongod counted to a cell's figures (docs/results.md). Nothing here measures."""
 
 from collections.abc import Sequence
 from statistics import median, quantiles
@@ -50,7 +50,10 @@ def latency(measured: Measured) -> dict[str, Any]:
     points = measured.quantiles
     return {
         "mean": round(measured.mean_ms, 4),
-        **{name: _at(points, at) for name, at in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("max", 1))},
+        **{
+            name: _at(points, at)
+            for name, at in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("max", 1))
+        },
         "quantiles": points,
         "samples": measured.samples,
         "first_replies_removed": measured.first_replies_removed,
@@ -61,17 +64,9 @@ def latency(measured: Measured) -> dict[str, Any]:
 def outcomes(measured: Measured, observed: Observation | None, connections: int) -> tuple[dict[str, Any], str]:
     """Return how wrk's requests ended, and by whom that was told apart (``outcomes`` and ``outcomes_by``).
 
-    wrk's read errors are of the one kind that the observer saw, or are shared out in the proportions that it saw.
+    wrk's read errors are of the one kind that the observer saw, or are shared out as it saw the kinds.
     """
-    losses = dict.fromkeys(_LOSSES, 0)
-    by = "wrk"
-    if measured.lost:
-        seen = _losses_seen(observed) if observed else {}
-        kinds = [kind for kind, count in seen.items() if count]
-        # Nobody saw them: they are counted as what is worst for the stack.
-        shares = {kind: seen[kind] / sum(seen.values()) for kind in kinds} or {"reset": 1.0}
-        losses |= _share_out(measured.lost, shares)
-        by = "wrk and observer" if len(shares) == 1 else "wrk, shared out as the observer saw it"
+    losses, by = _losses(measured, observed)
     unanswered = measured.sent - measured.replies - losses["reset"] - losses["refused"]
     return {
         # Late replies are complete and right, and nobody waited for them.
@@ -127,7 +122,7 @@ def fairness(seen: Observation) -> dict[str, Any]:
 
 
 def jain(counts: Sequence[int]) -> float:
-    """Return Jain's index of fairness: 1 when all are served alike, 1/n when one of n is served alone, 0 when none is."""
+    """Return Jain's index of fairness: 1 when all are served alike, 1/n when one of n is served alone, 0 with none."""
     squares = sum(count * count for count in counts)
     return sum(counts) ** 2 / (len(counts) * squares) if squares else 0.0
 
@@ -155,6 +150,30 @@ def unloaded(seen: Observation) -> dict[str, Any] | None:
         return None
     spread = _spread([latency_s * 1000 for latency_s in seen.latencies_s])
     return {"replies": len(seen.latencies_s), "p50": spread["median"], "p90": spread["p90"]}
+
+
+def _losses(measured: Measured, observed: Observation | None) -> tuple[dict[str, int], str]:
+    none = dict.fromkeys(_LOSSES, 0)
+    if not measured.lost:
+        return none, "wrk"
+    seen = {kind: count for kind, count in _losses_seen(observed).items() if count} if observed else {}
+    if len(seen) <= 1:
+        # What nobody saw is counted as what is worst for the stack.
+        return {**none, next(iter(seen), "reset"): measured.lost}, "wrk and observer"
+    if "refused" in seen:
+        # wrk knocks at a closed port far more often than the observer does, but its replies end as the observer's do.
+        replies = max(1, sum(connection.replies for connection in observed.connections)) if observed else 1
+        shares = {
+            kind: count / replies * measured.replies / measured.lost
+            for kind, count in seen.items()
+            if kind != "refused"
+        }
+        scale = max(1.0, sum(shares.values()))
+        shares = {kind: share / scale for kind, share in shares.items()}
+        shares["refused"] = 1 - sum(shares.values())
+    else:
+        shares = {kind: count / sum(seen.values()) for kind, count in seen.items()}
+    return {**none, **_share_out(measured.lost, shares)}, "wrk, shared out as the observer saw it"
 
 
 def _losses_seen(seen: Observation) -> dict[str, int]:

@@ -60,7 +60,9 @@ def alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BadSetting("another battle runs here: two at once would measure each other; wait for it or stop it") from None
+            raise BadSetting(
+                "another battle runs here: two at once would measure each other; wait for it or stop it"
+            ) from None
         yield
 
 

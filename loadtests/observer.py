@@ -72,7 +72,13 @@ class Observation:
 
 
 def observe(
-    host: str, port: int, path: str, connections: int, duration_s: float, timeout_s: float = 10, body: bytes | None = None
+    host: str,
+    port: int,
+    path: str,
+    connections: int,
+    duration_s: float,
+    timeout_s: float = 10,
+    body: bytes | None = None,
 ) -> Observation:
     """Keep ``connections`` clients asking for ``path`` for ``duration_s`` seconds and return what they saw.
 

@@ -80,5 +80,7 @@ def _cpus(name: str, usable: Sequence[int]) -> list[int] | None:
             raise BadSetting(f"{name} must be CPU numbers such as 0-3 or 0,2, not '{text}'")
         cpus.update(range(int(match[1]), int(match[2] or match[1]) + 1))
     if not cpus or not cpus <= set(usable):
-        raise BadSetting(f"{name} must name CPUs that can be used here, which are {' '.join(map(str, usable))}, not '{text}'")
+        raise BadSetting(
+            f"{name} must name CPUs that can be used here, which are {' '.join(map(str, usable))}, not '{text}'"
+        )
     return sorted(cpus)

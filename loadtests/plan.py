@@ -14,7 +14,7 @@ from loadtests.stacks import Stack, named, stacks
 
 VARIABLES = (
     *("STACKS", "ENDPOINTS", "CONNECTIONS", "DURATION", "ROUNDS", "DB_LATENCY_MS", "THREADS_WRK", "TIMEOUT"),
-    *("CPUS_SERVER", "CPUS_DB", "CPUS_LOAD", "PLAN"),
+    *("CPUS_SERVER", "CPUS_DB", "CPUS_LOAD", "PLAN", "SERVER", "HOST"),
 )
 # Set by the user, these reach every server; the bench must know them to know a stack's slots.
 _SERVER_VARIABLES = ("WEB_CONCURRENCY", "THREADS", "WORKER_CONNECTIONS", "MONGODB_MAX_POOL_SIZE", "DB_TIMEOUT_MS")
@@ -83,7 +83,9 @@ class Plan:
     cpus: int
     """How many CPUs a server may use."""
     machine_cpus: int
-    """How many CPUs there are for all parts together."""
+    """How many CPUs there are for all parts together, or for the server where they are apart."""
+    apart: bool = False
+    """Whether server, database and load generator have a machine each."""
 
     @property
     def estimated_s(self) -> float:
@@ -117,7 +119,9 @@ class Plan:
 
     def _column_s(self, column: Column) -> float:
         fairness_s = self.fairness_s if self.fairness_in(column) else 0
-        return warm_up_step_s(column.connections) * self.warm_up_least_s + self.measure_s + fairness_s + _AROUND_A_CELL_S
+        return (
+            warm_up_step_s(column.connections) * self.warm_up_least_s + self.measure_s + fairness_s + _AROUND_A_CELL_S
+        )
 
     def as_result(self) -> dict[str, Any]:
         """Return the ``plan`` part of results.json."""
@@ -153,7 +157,7 @@ class Plan:
         }
 
     @classmethod
-    def from_result(cls, result: dict[str, Any], usable_cpus: Sequence[int]) -> Self:
+    def from_result(cls, result: dict[str, Any], usable_cpus: Sequence[int], apart: bool = False) -> Self:
         """Return the plan that results.json holds. Raises BadSetting when one of its stacks is there no more."""
         placement = Placement(**result["placement"])
         return cls(
@@ -173,6 +177,7 @@ class Plan:
             placement=placement,
             cpus=len(placement.server or usable_cpus),
             machine_cpus=len(usable_cpus),
+            apart=apart,
         )
 
 
@@ -181,13 +186,14 @@ def warm_up_step_s(connections: int) -> int:
     return max(1, ceil(connections / 1000))
 
 
-def plan_from_environment(name: str, usable_cpus: Sequence[int]) -> Plan:
+def plan_from_environment(name: str, usable_cpus: Sequence[int], apart: bool = False) -> Plan:
     """Return the plan called ``battle``, ``battle-quick`` or ``battle-2014``, with the make variables applied.
 
+    ``usable_cpus`` are those of the machine that the server runs on; ``apart`` says that it has that for itself.
     Raises BadSetting.
     """
     _apply_plan_file()
-    placement = chosen_placement(usable_cpus)
+    placement = Placement() if apart else chosen_placement(usable_cpus)
     cpus = len(placement.server or usable_cpus)
     chosen = named(words("STACKS") or list(stacks()))
     own = {variable: value for variable in _SERVER_VARIABLES if (value := os.environ.get(variable))}
@@ -215,6 +221,7 @@ def plan_from_environment(name: str, usable_cpus: Sequence[int]) -> Plan:
         placement=placement,
         cpus=cpus,
         machine_cpus=len(usable_cpus),
+        apart=apart,
     )
 
 
@@ -223,7 +230,9 @@ def _columns(name: str) -> list[Column]:
     chosen = endpoints()
     columns = [
         Column(endpoint, connections, latency_ms)
-        for connections in whole_numbers("CONNECTIONS", "200 1000 5000" if name == "battle-2014" else "200", most=50_000)
+        for connections in whole_numbers(
+            "CONNECTIONS", "200 1000 5000" if name == "battle-2014" else "200", most=50_000
+        )
         for latency_ms in latencies
         for endpoint in chosen
     ]
@@ -268,7 +277,9 @@ def _apply_plan_file() -> None:
         raise BadSetting(f"PLAN must be a TOML file that can be read: {path}: {problem}") from None
     unknown = [name for name in entries if name.upper() not in VARIABLES]
     if unknown:
-        raise BadSetting(f"PLAN {path}: no setting is called {' '.join(unknown)}; there are: {' '.join(VARIABLES).lower()}")
+        raise BadSetting(
+            f"PLAN {path}: no setting is called {' '.join(unknown)}; there are: {' '.join(VARIABLES).lower()}"
+        )
     for name, value in entries.items():
         text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
         os.environ.setdefault(name.upper(), text)

@@ -136,7 +136,6 @@ def summarise(results: Results) -> None:
     }
 
 
-
 def _group(label: str, column: dict[str, Any], cells: list[dict[str, Any]]) -> dict[str, Any]:
     def over(values: Iterable[float | None]) -> dict[str, Any] | None:
         known = [value for value in values if value is not None]
@@ -233,5 +232,3 @@ def _line(value: Any) -> str:
 @cache
 def _schema() -> dict[str, Any]:
     return json.loads(Path(__file__).with_name("results.schema.json").read_text())  # type: ignore[no-any-return]
-
-

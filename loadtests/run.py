@@ -99,4 +99,3 @@ def _say(text: str) -> None:
     except OSError:
         # The terminal is gone; the server is stopped all the same.
         return
-

@@ -16,10 +16,11 @@ from typing import Self
 
 import psutil
 
-from loadtests.processes import die_with_parent, pinned_to
+from loadtests.processes import die_with_parent, pinned_to, session_members
 from loadtests.settings import BadSetting
 from loadtests.stacks import Stack
 from loadtests.toolchain import environment
+from loadtests.watch import Watch
 
 LOOPBACK = "127.0.0.1"
 READY_TIMEOUT_S = 30
@@ -127,6 +128,11 @@ class Server:
         """The id of the session that everything of the server is in: its first process."""
         return self._running().pid
 
+    def watch(self) -> Watch:
+        """Return what tells its costs."""
+        session = self.session
+        return Watch(lambda: session_members(session))
+
     def stop(self, timeout_s: float = DRAIN_TIMEOUT_S) -> int:
         """Send SIGTERM, wait for the drain, and return the exit status.
 
@@ -209,7 +215,8 @@ def require_free_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise BadSetting(f"PORT {port} is in use on {host}: stop what listens there, or set another PORT") from None
+                what_to_do = "stop what listens there, or set another PORT"
+                raise BadSetting(f"PORT {port} is in use on {host}: {what_to_do}") from None
             raise BadSetting(f"HOST {host}, PORT {port} cannot be listened on: {error.strerror}") from None
 
 

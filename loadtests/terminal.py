@@ -76,7 +76,9 @@ class Terminal(Watcher):
             table.add_column(f"/{column.endpoint} {column.connections}{latency}", justify="right")
         for entrant in self._plan.entrants:
             rates = [self._cells.get((entrant.label, number), []) for number in range(len(self._plan.columns))]
-            table.add_row(Text(entrant.label), *(" ".join(f"{rate:,.0f}" for rate in each[-3:]) or "·" for each in rates))
+            table.add_row(
+                Text(entrant.label), *(" ".join(f"{rate:,.0f}" for rate in each[-3:]) or "·" for each in rates)
+            )
         return Group(table, Text(f"{self._now} · {self._left()}", style="bold"))
 
     def _left(self) -> str:
@@ -117,6 +119,27 @@ def show_doubts(console: Console, results: Results) -> None:
         console.print(f"! {warning['text']}", style="yellow", highlight=False, markup=False)
 
 
+def show_machines(console: Console, machines: dict[str, Any]) -> None:
+    """Print which machine does what, how far apart they are, and what others can reach now."""
+    server, database, trips = machines["server"], machines["database"], machines["round_trip_ms"]
+    console.print(
+        f"load from {machines['client']['name']}, server on {server['name']} ({server['cpus_usable']} CPUs), "
+        f"database on {database['name'] if database else 'a machine that it does not name'}; round trips: "
+        f"load to server {trips['client_server']['median']} ms, "
+        f"server to database {trips['server_database']['median']} ms",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(
+        f"The stacks listen at {server['listens_at']}: while the battle lasts, whoever reaches that address is served.",
+        style="yellow",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
 def show_state(console: Console, results: Results) -> None:
     """Print what was skipped and what failed."""
     for entry in results["skipped"]:
@@ -129,10 +152,13 @@ def show_state(console: Console, results: Results) -> None:
 
 def _ranking_table(ranked: dict[str, Any], groups: dict[tuple[Any, ...], dict[str, Any]], results: Results) -> Table:
     noise = ranked["noise"]
-    source = "two runs of one stack differed by" if noise["source"] == "a/a" else "no stack was run twice; noise assumed"
+    source = (
+        "two runs of one stack differed by" if noise["source"] == "a/a" else "no stack was run twice; noise assumed"
+    )
     table = Table(
         title=in_words(ranked["column"])[0].upper() + in_words(ranked["column"])[1:],
-        caption=f"= ties with another: not significant ({source} {noise['fraction']:.1%}). > lower bound: the stack may be faster.",
+        caption=f"= ties with another: not significant ({source} {noise['fraction']:.1%}). "
+        "> is a lower bound: the stack may be faster.",
         caption_justify="left",
         title_justify="left",
     )
@@ -170,8 +196,22 @@ def _ranking_table(ranked: dict[str, Any], groups: dict[tuple[Any, ...], dict[st
 
 
 def _cost_table(ranked: dict[str, Any], results: Results) -> Table:
-    table = Table(caption="medians of the repeats; fairness: replies of each connection, least / median / most", caption_justify="left")
-    for name in ("stack", "server CPU ms/request", "db", "load", "memory MB", "threads", "switches/request", "ramp ms", "fairness", "Jain"):
+    table = Table(
+        caption="medians of the repeats; fairness: replies of each connection, least / median / most",
+        caption_justify="left",
+    )
+    for name in (
+        "stack",
+        "server CPU ms/request",
+        "db",
+        "load",
+        "memory MB",
+        "threads",
+        "switches/request",
+        "ramp ms",
+        "fairness",
+        "Jain",
+    ):
         table.add_column(name, justify="left" if name == "stack" else "right")
     for row in ranked["rows"]:
         cells = _cells(results, row["entrant"], ranked["column"])
@@ -198,8 +238,9 @@ def _cost_table(ranked: dict[str, Any], results: Results) -> Table:
 def _line(cell: dict[str, Any]) -> str:
     failed = _failed([cell])
     return (
-        f"{cell['round']} {cell['entrant']:<24} {in_words(cell):<34} {cell['rate']['ok_per_s']:>9,.0f} right replies/s   "
-        f"p50 {cell['latency_ms']['p50']:,.1f} ms   p99 {cell['latency_ms']['p99']:,.1f} ms   {failed}   {cell['verdict']['bottleneck']}"
+        f"{cell['round']} {cell['entrant']:<24} {in_words(cell):<34} {cell['rate']['ok_per_s']:>9,.0f} "
+        f"right replies/s   p50 {cell['latency_ms']['p50']:,.1f} ms   p99 {cell['latency_ms']['p99']:,.1f} ms   {failed}   "
+        f"{cell['verdict']['bottleneck']}"
     )
 
 
@@ -208,7 +249,9 @@ def _failed(cells: list[dict[str, Any]]) -> str:
     for cell in cells:
         for name, count in failures(cell["outcomes"]).items():
             by_class[name] = by_class.get(name, 0) + count
-    text = ", ".join(f"{count:,} {_CLASSES.get(name, f'status {name}')}" for name, count in by_class.items()) or "0 failed"
+    text = (
+        ", ".join(f"{count:,} {_CLASSES.get(name, f'status {name}')}" for name, count in by_class.items()) or "0 failed"
+    )
     closed = sum(cell["outcomes"]["closed_after_reply"] for cell in cells)
     return f"{text} ({closed:,} closed after a complete reply)" if closed else text
 

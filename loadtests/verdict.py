@@ -83,7 +83,10 @@ _Verdict = tuple[str, str] | None
 def _failing(seen: Evidence) -> _Verdict:
     if seen.failed_fraction <= _MOSTLY_FAILING:
         return None
-    return "failing", f"Failing: {seen.failed_fraction:.0%} of the requests failed, so the rate is not one of work done."
+    return (
+        "failing",
+        f"Failing: {seen.failed_fraction:.0%} of the requests failed, so the rate is not one of work done.",
+    )
 
 
 def _load_generator(seen: Evidence) -> _Verdict:
@@ -102,7 +105,9 @@ def _full_machine(seen: Evidence) -> _Verdict:
         "load generator CPU": seen.load_cores,
     }
     most = max(users, key=lambda name: users[name])
-    shares = f"server {seen.server_cores:.2f}, database {_cores(seen.database_cores)}, load generator {seen.load_cores:.2f}"
+    shares = (
+        f"server {seen.server_cores:.2f}, database {_cores(seen.database_cores)}, load generator {seen.load_cores:.2f}"
+    )
     if sum(users.values()) < 0.5 * seen.machine_busy * seen.machine_cpus:
         return "not clear", f"Not clear: the machine was full with work that is no part of the battle ({shares} cores)."
     return most, f"{most[0].upper()}{most[1:]}: all {seen.machine_cpus} cores were busy ({shares})."
@@ -110,9 +115,15 @@ def _full_machine(seen: Evidence) -> _Verdict:
 
 def _pinned(seen: Evidence) -> _Verdict:
     if seen.database_cores is not None and seen.database_cores >= _FULL * seen.database_cpus:
-        return "database CPU", f"Database CPU: mongod filled its {seen.database_cpus} CPUs ({seen.database_cores:.2f} cores)."
+        return (
+            "database CPU",
+            f"Database CPU: mongod filled its {seen.database_cpus} CPUs ({seen.database_cores:.2f} cores).",
+        )
     if seen.server_cores >= _FULL * seen.server_cpus:
-        return "server CPU", f"Server CPU: the server filled its {seen.server_cpus} CPUs ({seen.server_cores:.2f} cores)."
+        return (
+            "server CPU",
+            f"Server CPU: the server filled its {seen.server_cpus} CPUs ({seen.server_cores:.2f} cores).",
+        )
     return None
 
 
@@ -126,7 +137,8 @@ def _worker_processes(seen: Evidence) -> _Verdict:
     if workers > 1 and full == 1 and sum(others) < 0.6 * busiest * (workers - 1):
         return (
             "one worker of many busy",
-            f"One worker of many busy: one process used {busiest:.2f} of a core, the others {sum(others):.2f} together.",
+            f"One worker of many busy: one process used {busiest:.2f} of a core, "
+            f"the others {sum(others):.2f} together.",
         )
     if full >= workers:
         return "server CPU", f"Server CPU: each of its {workers} processes filled a core, and other cores were free."
@@ -147,8 +159,8 @@ def _slots(seen: Evidence) -> _Verdict:
     if seen.machine_busy < _ROOM and at_once < 0.6 * seen.connections:
         return (
             "pool too small",
-            f"Pool too small: {at_once:.0f} finds at once were in the database while {seen.connections} connections asked "
-            "and no processor was full, so its workers, threads or pooled connections end there.",
+            f"Pool too small: {at_once:.0f} finds at once were in the database while {seen.connections} connections "
+            "asked and no processor was full, so its workers, threads or pooled connections end there.",
         )
     return None
 
@@ -178,7 +190,10 @@ def _facts(seen: Evidence) -> list[str]:
         f"mean latency {seen.mean_latency_ms:.1f} ms with {seen.connections} connections",
     ]
     if seen.db_latency_ms:
-        facts.append(f"{seen.finds_at_once:.1f} finds at once in the injected {seen.db_latency_ms} ms; slots {seen.slots or 'unknown'}")
+        facts.append(
+            f"{seen.finds_at_once:.1f} finds at once in the injected {seen.db_latency_ms} ms; "
+            f"slots {seen.slots or 'unknown'}"
+        )
     return facts
 
 

@@ -22,9 +22,10 @@ _BIG_ID = ObjectId("53909ff6e4b0f0a1c2d3e402")
 _PUBLISHED = datetime(2014, 6, 1, 12, 0, 0, 123_000, tzinfo=UTC)
 
 _WORDS = (
-    "server socket thread événement boucle größe Übung naïve café 東京 данные βήτα latency driver cursor "
-    "request worker queue article reader editor press série jalapeño Łódź İstanbul smörgåsbord 🚀"
-).split()
+    *("server", "socket", "thread", "événement", "boucle", "größe", "Übung", "naïve", "café", "東京", "данные", "βήτα"),
+    *("latency", "driver", "cursor", "request", "worker", "queue", "article", "reader", "editor", "press", "série"),
+    *("jalapeño", "Łódź", "İstanbul", "smörgåsbord", "🚀"),
+)
 _CHANNELS = ("web", "mobile", "print", "feed", "search", "social", "partner", "archive", "mail", "tv", "radio", "kiosk")
 _LANGUAGES = ("en", "de", "fr", "es", "it", "pl", "cs", "el", "ru", "ja", "zh", "ko", "pt", "nl", "sv", "tr")
 _COUNTRIES = ("us", "gb", "de", "fr", "es", "it", "pl", "jp", "br", "in", "se", "tr")
@@ -45,7 +46,7 @@ def big() -> Document:
         "title": 'Battle: "events" against threads — čtení, écriture & 東京',
         "slug": "battle-of-the-server-stacks",
         "summary": _sentence(rng, 24),
-        "lead": _sentence(rng, 40) + "\n\tEnd of lead \\ with a backslash / a slash and a quote \".",
+        "lead": _sentence(rng, 40) + '\n\tEnd of lead \\ with a backslash / a slash and a quote ".',
         "published": True,
         "archived": False,
         "embargoUntil": None,
@@ -93,13 +94,13 @@ def big() -> Document:
 
 
 def extended_json(document: Document) -> bytes:
-    """Return the contract's body for ``document``: compact relaxed Extended JSON v2 in UTF-8, by the driver's own writer."""
+    """Return the contract's body for ``document``, compact relaxed Extended JSON v2, by the driver's own writer."""
     options = json_util.RELAXED_JSON_OPTIONS
     return json_util.dumps(document, json_options=options, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _object_id(number: int) -> ObjectId:
-    return ObjectId(f"{0x53909ff6:08x}{number:016x}")
+    return ObjectId(f"{0x53909FF6:08x}{number:016x}")
 
 
 def _sentence(rng: Random, words: int) -> str:

@@ -170,7 +170,7 @@ def _lives(pid: int) -> bool:
 def _answers(server: Mongod) -> bool:
     client: MongoClient = MongoClient(server.uri, serverSelectionTimeoutMS=1000, directConnection=True)
     try:
-        return client.admin.command("serverStatus")["pid"] == server.pid
+        return bool(client.admin.command("serverStatus")["pid"] == server.pid)
     except PyMongoError:
         return False
     finally:

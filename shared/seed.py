@@ -14,7 +14,7 @@ class NotSeeded(Exception):
 
 
 def seed(uri: str, database_name: str) -> int:
-    """Make collections ``articles`` and ``articles_big`` of ``database_name`` hold the fixtures; return how many were written.
+    """Make collections ``articles`` and ``articles_big`` hold the fixtures; return how many were written.
 
     Both collections are looked at before either is written: if one holds anything but its fixture, nothing is
     written and NotSeeded is raised.

@@ -77,7 +77,8 @@ def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod
 
 @pytest.fixture(scope="session")
 def mongo(database_server: Mongod) -> Iterator[MongoClient[Document]]:
-    with MongoClient(database_server.uri, tz_aware=True) as client:
+    client: MongoClient[Document] = MongoClient(database_server.uri, tz_aware=True)
+    with client:
         yield client
 
 
@@ -100,9 +101,7 @@ def start_server(database_server: Mongod, tmp_path_factory: pytest.TempPathFacto
         log = tmp_path_factory.mktemp(stack.name) / "server.log"
         if uri is None:
             seed(database_server.uri, name)
-        server = Server(
-            stack, uri or database_server.uri, free_port(), {"MONGODB_DATABASE": name, **settings}, log=log
-        )
+        server = Server(stack, uri or database_server.uri, free_port(), {"MONGODB_DATABASE": name, **settings}, log=log)
         server.database = settings.get("MONGODB_DATABASE", name)  # type: ignore[attr-defined]
         with server:
             yield server

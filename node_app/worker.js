@@ -1,0 +1,73 @@
+// One process of the cluster: it serves until it is told to stop, and then answers what it has accepted.
+
+import { buildApp } from './app.js';
+import { BadSetting } from './config.js';
+import { Database } from './database.js';
+import { log } from './log.js';
+
+// As many clients may connect at the same moment as the kernel allows (net.core.somaxconn, mostly 4096). Node's own
+// 511 lets those after them wait a second and more until their system tries again.
+const BACKLOG = 4096;
+// So long after the signal, a request that was on its way to this process must have come in whole.
+const LAST_REQUEST_MS = 1000;
+
+/** @param {import('./config.js').Config} config */
+export async function serve(config) {
+  const database = new Database(config);
+  const app = buildApp({ database, log, accessLog: config.accessLog });
+  const connections = countRequests(app.server);
+  try {
+    await app.listen({ host: config.host, port: config.port, backlog: BACKLOG, listenTextResolver });
+  } catch (error) {
+    throw new BadSetting(listenProblem(error, config), { cause: error });
+  }
+
+  let stopping = false;
+  const stop = async () => {
+    // A terminal sends SIGINT to all processes, and the primary sends SIGTERM after it.
+    if (stopping) return;
+    stopping = true;
+    setTimeout(() => closeUnused(connections), LAST_REQUEST_MS);
+    // The last resort, for clients that do not take their reply.
+    setTimeout(() => app.server.closeAllConnections(), config.drainTimeoutMs);
+    await app.close();
+    await database.close();
+    process.exit();
+  };
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
+}
+
+// Node closes the connections that are idle between two requests. One that has sent nothing yet, or half a request, it
+// counts as busy: that alone would keep a server from closing.
+function closeUnused(connections) {
+  for (const [socket, requests] of connections) {
+    if (requests === 0) socket.destroy();
+  }
+}
+
+function countRequests(server) {
+  const connections = new Map();
+  server.on('connection', (socket) => {
+    connections.set(socket, 0);
+    socket.once('close', () => connections.delete(socket));
+  });
+  server.on('request', ({ socket }, response) => {
+    connections.set(socket, connections.get(socket) + 1);
+    response.once('close', () => {
+      if (connections.has(socket)) connections.set(socket, connections.get(socket) - 1);
+    });
+  });
+  return connections;
+}
+
+function listenProblem(error, { host, port }) {
+  if (error.code === 'EADDRINUSE') {
+    return `PORT ${port} is in use on ${host}: stop what listens there, or set another PORT`;
+  }
+  return `HOST ${host}, PORT ${port} cannot be listened on: ${error.code ?? error.message}`;
+}
+
+function listenTextResolver(address) {
+  return `serving on ${address}`;
+}

@@ -1,0 +1,56 @@
+"""One HTTP exchange with a started server, and how many find commands it cost."""
+
+import http.client
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pymongo import MongoClient
+
+from loadtests.server import Server
+from shared.documents import Document
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+    took_s: float
+
+    @property
+    def error(self) -> str:
+        """Return the text of an error's body. Fails where the body is not exactly ``{"error":"..."}``."""
+        parsed = json.loads(self.body)
+        assert list(parsed) == ["error"]
+        assert isinstance(parsed["error"], str)
+        assert self.body == json.dumps(parsed, separators=(",", ":")).encode()
+        return parsed["error"]
+
+
+def ask(server: Server, path: str, method: str = "GET", timeout_s: float = 20) -> Reply:
+    """Send one request on a connection of its own and return the whole reply."""
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=timeout_s)
+    started = time.monotonic()
+    try:
+        connection.request(method, path)
+        reply = connection.getresponse()
+        return Reply(reply.status, reply.headers, reply.read(), time.monotonic() - started)
+    finally:
+        connection.close()
+
+
+def wait_until(holds: Callable[[], Any], within_s: float, what: str) -> float:
+    """Poll until ``holds`` does and return the seconds it took; fail with ``what`` when the time is up."""
+    started = time.monotonic()
+    while not holds():
+        assert time.monotonic() - started < within_s, f"not within {within_s} s: {what}"
+        time.sleep(0.05)
+    return time.monotonic() - started
+
+
+def finds(mongo: MongoClient[Document]) -> int:
+    """Return how many find commands the database has had so far."""
+    return int(mongo.admin.command("serverStatus")["metrics"]["commands"]["find"]["total"])
