@@ -1,7 +1,9 @@
 """The database side: one client for each process, and the one question that the service asks."""
 
+import atexit
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from threading import Lock
 from time import monotonic
 from typing import Any
 
@@ -25,38 +27,45 @@ CODEC: CodecOptions[Document] = CodecOptions(
 )
 
 
-def connect(config: Config) -> MongoClient[Document]:
-    """Return a client that connects at its first use. Options of the MONGODB_URI win over the defaults here.
-
-    Make it after the fork: a client's threads and sockets do not survive one.
-    """
-    given = {name.lower() for name in parse_uri(config.mongodb_uri, warn=False)["options"]}
-    defaults = {name: value for name, value in _DEFAULTS_MS.items() if name.lower() not in given}
-    return MongoClient(config.mongodb_uri, maxPoolSize=config.max_pool_size, connect=False, **defaults)
-
-
 class Articles:
     """The collections that the service reads.
 
-    ``turn`` makes a context manager that waits, at most the given seconds, until this request may use a connection.
+    The client is made at the first question, so in the process that asks it: a client's threads and sockets do not
+    survive a fork, and some servers load the application before they fork. ``turn`` makes a context manager that
+    waits, at most the given seconds, until this request may use a connection.
     """
 
     def __init__(
         self,
-        client: MongoClient[Document],
-        name: str,
-        timeout_s: float,
+        config: Config,
         turn: Callable[[float], AbstractContextManager[None]] = nullcontext,  # type: ignore[assignment]
     ) -> None:
-        self._database = client.get_database(name, codec_options=CODEC)
-        self._timeout_s = timeout_s
+        self._config = config
         self._turn = turn
+        self._opening = Lock()
+        self._client: MongoClient[Document] | None = None
 
     def first(self, collection: str) -> Document | None:
         """Return a document of ``collection``, None when it is empty: one ``find`` on the wire.
 
-        Raises PyMongoError when the database cannot be reached, refuses, or takes longer than ``timeout_s``.
+        Raises PyMongoError when the database cannot be reached, refuses, or takes longer than DB_TIMEOUT_MS.
         """
-        deadline = monotonic() + self._timeout_s
-        with self._turn(self._timeout_s), pymongo.timeout(max(0.001, deadline - monotonic())):
-            return self._database[collection].find_one()
+        database = self._open().get_database(self._config.database, codec_options=CODEC)
+        deadline = monotonic() + self._config.db_timeout_s
+        with self._turn(self._config.db_timeout_s), pymongo.timeout(max(0.001, deadline - monotonic())):
+            return database[collection].find_one()
+
+    def _open(self) -> MongoClient[Document]:
+        if self._client is None:
+            with self._opening:
+                if self._client is None:
+                    self._client = _connect(self._config)
+                    atexit.register(self._client.close)
+        return self._client
+
+
+def _connect(config: Config) -> MongoClient[Document]:
+    # Options of the MONGODB_URI win over the defaults here.
+    given = {name.lower() for name in parse_uri(config.mongodb_uri, warn=False)["options"]}
+    defaults = {name: value for name, value in _DEFAULTS_MS.items() if name.lower() not in given}
+    return MongoClient(config.mongodb_uri, maxPoolSize=config.max_pool_size, **defaults)

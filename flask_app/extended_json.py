@@ -56,7 +56,7 @@ def _convert(value: Any) -> Any:
     return json_util.default(value, _RELAXED)
 
 
-def _date(moment: datetime) -> dict[str, Any]:
+def _date(moment: datetime) -> Any:
     # The driver decodes dates, which are UTC, as naive datetimes unless it is told otherwise.
     if moment.tzinfo is not None:
         moment = moment.astimezone(UTC).replace(tzinfo=None)

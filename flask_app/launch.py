@@ -39,6 +39,8 @@ def main(arguments: list[str]) -> int:
     environment = dict(os.environ)
     if command[0] == "uwsgi":
         environment |= _uwsgi_environment(config)
+        # uWSGI reads this option before the variables of an .ini file, and refuses more than the kernel allows.
+        command += ["--listen", str(min(_WANTED_BACKLOG, _kernel_backlog()))]
     print(f"$ {shlex.join(command)}", file=sys.stderr, flush=True)
     os.chdir(Path(__file__).parent)
     try:
@@ -49,7 +51,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _uwsgi_environment(config: Config) -> dict[str, str]:
-    """Return what the .ini files read: uWSGI has no expressions, and refuses a backlog above the kernel's limit."""
+    """Return what the .ini files read, for uWSGI has no expressions."""
     workers = config.workers or usable_cpus()
     return {
         "HOST": config.host,
@@ -57,7 +59,6 @@ def _uwsgi_environment(config: Config) -> dict[str, str]:
         "WEB_CONCURRENCY": str(workers),
         "THREADS": str(config.threads or -(-_UWSGI_THREADS // workers)),
         "WORKER_CONNECTIONS": str(config.worker_connections),
-        "LISTEN_BACKLOG": str(min(_WANTED_BACKLOG, _kernel_backlog())),
         "DISABLE_LOGGING": "false" if config.access_log else "true",
     }
 

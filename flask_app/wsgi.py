@@ -1,13 +1,7 @@
-"""``application`` for servers with processes or threads. Loaded in each worker, so the client is made after the fork."""
-
-import atexit
+"""``application`` for servers with processes or threads."""
 
 from app import create_app
 from config import load
-from database import Articles, connect
+from database import Articles
 
-_config = load()
-_client = connect(_config)
-atexit.register(_client.close)
-
-application = create_app(Articles(_client, _config.database, _config.db_timeout_s))
+application = create_app(Articles(load()))

@@ -5,7 +5,6 @@ from gevent import monkey
 
 monkey.patch_all()
 
-import atexit  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 from contextlib import contextmanager  # noqa: E402
 
@@ -14,12 +13,9 @@ from pymongo.errors import WaitQueueTimeoutError  # noqa: E402
 
 from app import create_app  # noqa: E402
 from config import load  # noqa: E402
-from database import Articles, connect  # noqa: E402
+from database import Articles  # noqa: E402
 
 _config = load()
-_client = connect(_config)
-atexit.register(_client.close)
-
 # The driver's pool is not fair under gevent: the greenlet that returns a connection takes it again before one that
 # waits wakes up. This queue is first come, first served.
 _connections = BoundedSemaphore(_config.max_pool_size)
@@ -35,4 +31,4 @@ def _turn(timeout_s: float) -> Iterator[None]:
         _connections.release()
 
 
-application = create_app(Articles(_client, _config.database, _config.db_timeout_s, _turn))
+application = create_app(Articles(_config, _turn))

@@ -1,0 +1,36 @@
+"""Tornado with Motor: ``python serve_motor.py``."""
+
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from threading import Thread
+
+from config import Config, load
+from database import client_options
+from server import run
+
+_config = load()
+# Motor runs PyMongo in a thread pool of its own, whose size it reads from here when it is imported.
+os.environ["MOTOR_MAX_WORKERS"] = str(_config.threads)
+
+from motor.motor_tornado import MotorClient  # noqa: E402
+
+# The goodbye to the server, which may be frozen.
+_CLOSE_LIMIT_S = 1
+
+
+@asynccontextmanager
+async def connect(config: Config) -> AsyncIterator[MotorClient]:
+    client = MotorClient(config.mongodb_uri, **client_options(config))
+    try:
+        yield client
+    finally:
+        # Motor's close is the one call that blocks.
+        closing = Thread(target=client.close, daemon=True)
+        closing.start()
+        closing.join(_CLOSE_LIMIT_S)
+
+
+if __name__ == "__main__":
+    sys.exit(run(_config, connect))

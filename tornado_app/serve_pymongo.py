@@ -1,0 +1,30 @@
+"""Tornado with PyMongo's AsyncMongoClient: ``python serve_pymongo.py``."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from pymongo import AsyncMongoClient
+
+from config import Config, load
+from database import Document, client_options
+from server import run
+
+# The goodbye to the server, which may be frozen.
+_CLOSE_LIMIT_S = 1
+
+
+@asynccontextmanager
+async def connect(config: Config) -> AsyncIterator[AsyncMongoClient[Document]]:
+    client: AsyncMongoClient[Document] = AsyncMongoClient(config.mongodb_uri, **client_options(config))
+    try:
+        yield client
+    finally:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_LIMIT_S):
+                await client.close()
+
+
+if __name__ == "__main__":
+    sys.exit(run(load(), connect))

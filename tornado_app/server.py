@@ -1,0 +1,108 @@
+"""From the settings to worker processes that serve."""
+
+import asyncio
+import errno
+import logging
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import uvloop
+from tornado.netutil import bind_sockets
+
+from app import LONGEST_SLEEP_S, make_app
+from config import BadSetting, Config
+from database import Articles
+from draining import DrainingServer
+from supervisor import Lifeline, Supervisor
+
+# A driver's client, open inside the block.
+Connect = Callable[[Config], AbstractAsyncContextManager[Any]]
+
+# Clients that wait to be accepted; the kernel's own limit (net.core.somaxconn) is often this. Beyond it connection
+# attempts are dropped and tried again after a second or more: tornado's 128 is too few for thousands at once.
+_BACKLOG = 4096
+_HTTP_LIMITS = {
+    # Seconds until a connection without a request, or with half a head, is closed. Longer than the 60 s after which
+    # common proxies give up an idle connection of theirs, so that they never meet a closing one. tornado's is an hour.
+    "idle_connection_timeout": 75,
+    # Nothing here reads a body, so what a client may send is small (bytes) and has to come soon (seconds).
+    "max_body_size": 65_536,
+    "body_timeout": 10,
+    # Bytes of a request's head: twice what common proxies pass on. tornado's is 65,536.
+    "max_header_size": 16_384,
+    # Bytes that a connection may have unread. tornado's 100 MB is for uploads.
+    "max_buffer_size": 1_048_576,
+}
+# Beyond the longest request, for what surrounds it.
+_STOP_SPARE_S = 2
+
+
+def run(config: Config, connect: Connect) -> int:
+    """Serve with worker processes until SIGTERM or SIGINT and return the exit status."""
+    _log_to_stderr(config.access_log)
+    _raise_open_file_limit()
+    try:
+        listeners = _listen(config.host, config.port)
+    except BadSetting as reason:
+        print(reason, file=sys.stderr)
+        return 2
+    drain_limit_s = max(LONGEST_SLEEP_S, config.db_timeout_s) + _STOP_SPARE_S
+
+    def work(lifeline: Lifeline) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(config, connect, listeners, lifeline, drain_limit_s))
+
+    print(f"Serving on {config.host}, port {config.port}, processes: {config.workers}", file=sys.stderr, flush=True)
+    return Supervisor(work, listeners, drain_limit_s + _STOP_SPARE_S).run(config.workers)
+
+
+async def _serve(
+    config: Config, connect: Connect, listeners: Sequence[socket.socket], lifeline: Lifeline, drain_limit_s: float
+) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def supervisor_gone() -> None:
+        loop.remove_reader(lifeline)
+        stop.set()
+
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, stop.set)
+    loop.add_reader(lifeline, supervisor_gone)
+    async with connect(config) as client:
+        articles = Articles(client, config.database, config.db_timeout_s)
+        application = make_app(articles, config.access_log)
+        server = DrainingServer(application, most_connections=config.worker_connections, **_HTTP_LIMITS)
+        server.add_sockets(listeners)
+        lifeline.ready()
+        await stop.wait()
+        await server.drain(drain_limit_s)
+
+
+def _listen(host: str, port: int) -> list[socket.socket]:
+    """Return the sockets that all workers share. Raises BadSetting."""
+    try:
+        return bind_sockets(port, host, backlog=_BACKLOG)
+    except (socket.gaierror, UnicodeError):
+        raise BadSetting(f"HOST must be an address of this machine, not {host!r}") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise BadSetting(f"PORT {port} is in use on {host}: stop what listens there, or set another PORT") from None
+        raise BadSetting(f"HOST {host}, PORT {port} cannot be listened on: {error.strerror}") from None
+
+
+def _raise_open_file_limit() -> None:
+    # Each connection is an open file, and the usual soft limit is 1024.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _log_to_stderr(access_log: bool) -> None:
+    logging.basicConfig(format="%(asctime)s %(process)d %(levelname)s %(message)s", level=logging.WARNING)
+    if access_log:
+        logging.getLogger("tornado.access").setLevel(logging.INFO)

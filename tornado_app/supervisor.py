@@ -1,0 +1,143 @@
+"""Worker processes: forked, replaced when they die, stopped together.
+
+`tornado.process.fork_processes` does less: it passes no signal on, a worker that ended with status 0 is not replaced,
+the others at most 100 times in the life of the service, and one that cannot start is started again without a pause.
+"""
+
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import NoReturn
+
+# A worker that dies is replaced at once unless it lived less than this: a crash at each start must not fill a CPU.
+_SHORTEST_LIFE_S = 1.0
+# When so many in a row have ended before they were ready, the next would too.
+_MOST_FAILED_STARTS = 3
+_STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+
+
+class Lifeline:
+    """What a worker and its supervisor know of each other: that the one is ready, and that the other is still there."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+
+    def ready(self) -> None:
+        """Take signals from here on, and tell the supervisor that this worker serves."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+        self._channel.send(b".")
+
+    def fileno(self) -> int:
+        """Return the file descriptor that becomes readable when the supervisor has gone, even if killed."""
+        return self._channel.fileno()
+
+
+@dataclass(frozen=True)
+class _Worker:
+    channel: socket.socket
+    started_s: float = field(default_factory=time.monotonic)
+
+
+class Supervisor:
+    """Keeps worker processes running until SIGTERM or SIGINT, which it passes on to them.
+
+    ``work`` runs in each: it sets its own handlers for both signals, calls ``Lifeline.ready``, and returns when it has
+    stopped. One that takes longer than ``stop_limit_s`` to stop is killed. ``listeners`` are the sockets that the
+    workers share.
+    """
+
+    def __init__(
+        self, work: Callable[[Lifeline], None], listeners: Sequence[socket.socket], stop_limit_s: float
+    ) -> None:
+        self._work = work
+        self._listeners = listeners
+        self._stop_limit_s = stop_limit_s
+        self._workers: dict[int, _Worker] = {}
+        self._stopping = False
+
+    def run(self, count: int) -> int:
+        """Run ``count`` workers. Return the exit status: 0 when all have stopped as they were told to."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        signal.signal(signal.SIGALRM, self._kill)
+        for _ in range(count):
+            self._start()
+        status = 0
+        failed_starts = 0
+        while self._workers:
+            pid, wait_status = os.wait()
+            worker = self._workers.pop(pid, None)
+            if worker is None:
+                continue
+            with worker.channel:
+                was_ready = worker.channel.recv(1) == b"."
+            if self._stopping:
+                status = status or int(wait_status != 0)
+                continue
+            _report(f"worker {pid} {_ending(wait_status)}")
+            failed_starts = 0 if was_ready else failed_starts + 1
+            if failed_starts == _MOST_FAILED_STARTS:
+                _report(f"{failed_starts} workers in a row could not start: stopping")
+                status = 1
+                self._stop()
+                continue
+            time.sleep(max(0.0, worker.started_s + _SHORTEST_LIFE_S - time.monotonic()))
+            self._start()
+        return status
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        # A signal that comes before the worker has its own handlers waits until it has.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            self._become_worker(theirs)
+        theirs.close()
+        self._workers[pid] = _Worker(ours)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+        if self._stopping:
+            self._stop()
+
+    def _become_worker(self, channel: socket.socket) -> NoReturn:
+        # The supervisor's ends must be open in the supervisor alone, or its death goes unnoticed.
+        for other in self._workers.values():
+            other.channel.close()
+        status = 1
+        try:
+            self._work(Lifeline(channel))
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            # Not sys.exit: what the supervisor has registered to happen at its exit is not this process's to do.
+            os._exit(status)
+
+    def _stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
+        self._stopping = True
+        # While this copy is open the kernel goes on completing connections that nobody will accept.
+        for listener in self._listeners:
+            listener.close()
+        signal.setitimer(signal.ITIMER_REAL, self._stop_limit_s)
+        for pid in self._workers:
+            os.kill(pid, signal.SIGTERM)
+
+    def _kill(self, _signal: int, _frame: FrameType | None) -> None:
+        for pid in self._workers:
+            os.kill(pid, signal.SIGKILL)
+
+
+def _ending(wait_status: int) -> str:
+    code = os.waitstatus_to_exitcode(wait_status)
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+
+
+def _report(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
