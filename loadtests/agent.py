@@ -32,7 +32,7 @@ from loadtests.stacks import apps, named
 from loadtests.watch import Watch
 from shared.system_packages import Unavailable
 
-SILENCE_S = 15.0
+SILENCE_S = 10.0
 """After so long without a word from the bench, which says one every two seconds, it is taken for gone."""
 
 ERRORS: dict[str, type[Exception]] = {each.__name__: each for each in (StackFailed, BadSetting, Unavailable)}

@@ -33,7 +33,7 @@ from shared.mongod import free_port
 
 _PING_EVERY_S = 2.0
 # ssh asks the other side this often, and gives up after so many questions without an answer.
-_ALIVE_EVERY_S, _ALIVE_COUNT = 3, 3
+_ALIVE_EVERY_S, _ALIVE_COUNT = 2, 3
 _CONNECT_TIMEOUT_S = 10
 # `make` there may have to set up the project first, and a stack's set-up may build it.
 _SET_UP_TIMEOUT_S = 1800.0
