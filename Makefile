@@ -40,7 +40,7 @@ battle-2014: $(READY) ## what the 2014 article measured: 200, 1000 and 5000 conn
 compare: $(READY) ## what changed between two battles: A=2026-11-24T06-10-00Z B=latest
 	@$(PY) -m loadtests compare
 
-.PHONY: locust locust-master locust-worker $(STACKS_ALL:%=locust-%) $(STACKS_ALL:%=locust-ui-%)
+.PHONY: locust locust-master locust-worker locust-limit $(STACKS_ALL:%=locust-%) $(STACKS_ALL:%=locust-ui-%)
 
 $(STACKS_ALL:%=locust-%): locust-%: $(READY)
 	@$(PY) -m loadtests locust $*
@@ -56,6 +56,9 @@ locust-master: $(READY) ## locust on several machines, the one that leads: TARGE
 
 locust-worker: $(READY) ## locust on several machines, one that sends: MASTER=host:port
 	@$(PY) -m loadtests locust-worker
+
+locust-limit: $(READY) ## the most that one process of locust can send on this machine, beside wrk
+	@$(PY) -m loadtests locust-limit
 
 db-up: $(READY) ## start a mongod on loopback and keep it running
 	@$(PY) -m shared up

@@ -2,7 +2,7 @@
 
 import sys
 
-from loadtests import agent, chores, command, scenarios, toolchain
+from loadtests import agent, chores, command, locust_limit, scenarios, toolchain
 from loadtests.run import load_by_hand, run
 from loadtests.server import StackFailed
 from loadtests.settings import BadSetting
@@ -39,6 +39,8 @@ def main(arguments: list[str]) -> int:
                 return scenarios.master()
             case ["locust-worker"]:
                 return scenarios.worker()
+            case ["locust-limit"]:
+                return locust_limit.measure()
             case ["agent"]:
                 return agent.serve(sys.stdin.buffer, sys.stdout.buffer)
             case ["battle" | "battle-quick" | "battle-2014" as plan]:

@@ -137,6 +137,10 @@ def _fight(console: Console, battle: Battle) -> int:
 def _resume(name: str, machine: Machine) -> tuple[Path, Results, Plan]:
     folder = results_file.find(name)
     results = results_file.read(folder)
+    if ("machines" in results) != machine.apart:
+        raise BadSetting(
+            f"{name} was measured {'with' if machine.apart is False else 'without'} SERVER=: go on with it the same way"
+        )
     plan = Plan.from_result(results["plan"], machine.usable_cpus(), machine.apart)
     # What the bench lost is measured again, so it is no longer lost.
     results["failed"] = [failure for failure in results["failed"] if failure["fault"] == "stack"]
@@ -171,4 +175,5 @@ def _typed(name: str) -> str:
 
 
 def _go_on(folder: Path) -> str:
-    return f"make battle RESUME={folder.name}"
+    given = [f"{variable}={value}" for variable in ("SERVER", "HOST") if (value := os.environ.get(variable))]
+    return " ".join(["make", "battle", f"RESUME={folder.name}", *given])

@@ -60,13 +60,13 @@ class Database:
             found = self._client.admin.command("hostInfo")
         except PyMongoError:
             return None
-        system, extra = found.get("system", {}), found.get("extra", {})
+        system, extra, os_name = found.get("system", {}), found.get("extra", {}), found.get("os", {})
         return {
             "name": system.get("hostname"),
             "cpu_model": extra.get("cpuString") or None,
             "cpus_online": system.get("numCores"),
             "memory_bytes": system["memSizeMB"] * 1024 * 1024 if "memSizeMB" in system else None,
-            "system": f"{found.get('os', {}).get('name', '')} {found.get('os', {}).get('version', '')}".strip(),
+            "system": f"{_pretty(os_name.get('name', ''))} {os_name.get('version', '')}".strip(),
         }
 
     def local_pid(self) -> int | None:
@@ -122,6 +122,11 @@ class Database:
             return None
         except PyMongoError as error:
             raise DatabaseGone(f"mongod does not answer: {_first_line(error)}") from None
+
+
+def _pretty(name: str) -> str:
+    # On Debian mongod repeats a line of /etc/os-release.
+    return name.removeprefix("PRETTY_NAME=").strip('"')
 
 
 def _first_line(error: Exception) -> str:

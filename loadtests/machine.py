@@ -139,6 +139,7 @@ class Link:
             raise Unreachable("ssh is missing: install openssh-client") from None
         self.lost: str | None = None
         self._said: deque[str] = deque(maxlen=20)
+        self._all_said = threading.Event()
         self._aloud = True
         self._awaited: set[int] = set()
         self._replies: dict[int, dict[str, Any]] = {}
@@ -233,6 +234,7 @@ class Link:
                 self._said.append(text)
                 if self._aloud:
                     print(f"{self._host}: {text}", file=sys.stderr, flush=True)
+        self._all_said.set()
 
     def _ping(self) -> None:
         """Say a word every now and then, and notice when none comes back."""
@@ -257,6 +259,7 @@ class Link:
             status = self._ssh.wait(1)
         except subprocess.TimeoutExpired:
             return f"the connection to {self._host} broke"
+        self._all_said.wait(1)
         last = f": {self._said[-1]}" if self._said else ""
         return f"the connection to {self._host} ended (ssh's status {status}){last}"
 
@@ -374,9 +377,12 @@ class RemoteMachine(Machine):
 
     def describe(self, apps: Iterable[App], mongod_version: str) -> dict[str, Any]:
         names = [app.name for app in apps]
-        return self._working().ask(  # type: ignore[no-any-return]
+        environment: dict[str, Any] = self._working().ask(
             "describe", 3 * _ANSWER_TIMEOUT_S, app_names=names, mongod_version=mongod_version
         )
+        # wrk runs here.
+        environment["versions"]["wrk"] = describe([], "")["versions"]["wrk"]
+        return environment
 
     def round_trips(self, database: tuple[str, int]) -> dict[str, Any]:
         """Return the round trips between the three, in milliseconds. Raises BadSetting for a way that is closed."""

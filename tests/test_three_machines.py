@@ -268,7 +268,9 @@ def test_a_lost_connection_fails_the_cell_and_no_more(network: Network) -> None:
     assert network.server.address in failure["reason"]
     assert [cell["endpoint"] for cell in results["cells"]] == ["mongo_big"]
     assert results["state"] == "complete"
-    assert "RESUME=" in battle.output
+    with network.battle(RESUME=results["id"]) as again:
+        assert again.ended() == 0, again.output
+    assert {cell["endpoint"] for cell in again.results()["cells"]} == {"mongo", "mongo_big"}
     assert nothing_runs_on(network.server)
 
 
