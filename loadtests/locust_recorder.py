@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import gevent
@@ -25,9 +24,8 @@ from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 from locust.stats import StatsEntry, calculate_response_time_percentile
 
-from loadtests.load_generator import LoadGenerator
+from loadtests.load_generator import LoadGenerator, OwnCpu
 
-_LOOK_EVERY_S = 0.05
 _LOOK_LASTS_S = 1.0
 _DRAIN = "articles_drain"
 _DRAINED = "articles_drained"
@@ -65,7 +63,7 @@ class Recorder:
         was_limited = generator.limit
         for second in seconds:
             generator.cores.append(second["cores"])
-            generator.late_ms.append(second["late_ms"])
+            generator.waiting.append(second["waiting"])
         if generator.limit and not was_limited:
             logging.warning("%s: %s", name, generator.limit)
             _say(
@@ -150,14 +148,12 @@ class Recorder:
 
 
 def _look_at_oneself() -> Iterator[dict[str, float]]:
-    """Yield, about once a second, the cores that this process used and the median by which a user would be late."""
+    """Yield every second what this process uses."""
+    cpu = OwnCpu()
     while True:
-        began, cpu_began, late_s = time.perf_counter(), time.process_time(), []
-        while (now := time.perf_counter()) < began + _LOOK_LASTS_S:
-            gevent.sleep(_LOOK_EVERY_S)
-            late_s.append(time.perf_counter() - now - _LOOK_EVERY_S)
-        cores = (time.process_time() - cpu_began) / (time.perf_counter() - began)
-        yield {"cores": cores, "late_ms": median(late_s) * 1000}
+        gevent.sleep(_LOOK_LASTS_S)
+        cores, waiting = cpu.look()
+        yield {"cores": cores, "waiting": waiting}
 
 
 def _watch_here(environment: Environment, recorder: Recorder) -> None:

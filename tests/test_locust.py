@@ -247,17 +247,18 @@ def test_a_bad_value_is_one_line_and_status_2(variable: str, value: str, says: s
 
 
 def test_says_when_one_process_is_near_its_limit() -> None:
-    busy_at_the_start = LoadGenerator(cores=[0.97, 0.3, 0.2, 0.2, 0.3, 0.2], late_ms=[30, 1, 1, 1, 1, 1])
+    idle = [0.0] * 6
+    busy_at_the_start = LoadGenerator(cores=[0.97, 0.3, 0.2, 0.2, 0.3, 0.2], waiting=idle)
     assert busy_at_the_start.limit is None
-    saturated = LoadGenerator(cores=[0.5, 0.9, 0.97, 0.96], late_ms=[1, 8, 9, 9])
+    saturated = LoadGenerator(cores=[0.5, 0.9, 0.97, 0.96], waiting=idle[:4])
     assert "used 0.97 of the one core" in str(saturated.limit)
-    crowded_out = LoadGenerator(cores=[0.3, 0.3, 0.3, 0.3], late_ms=[5, 40, 60, 50])
-    assert "ran up to 60 ms late" in str(crowded_out.limit)
+    crowded_out = LoadGenerator(cores=[0.3, 0.4, 0.4, 0.4], waiting=[0.1, 0.5, 0.6, 0.5])
+    assert "had no CPU for up to 60% of a second" in str(crowded_out.limit)
 
 
 @pytest.mark.load
 def test_warns_in_the_run_when_locust_is_the_limit(tmp_path: Path) -> None:
-    options = ("-u", "300", "-r", "300", "--think-time", "0", "--tags", "small", "Reader")
+    options = ("-u", "50", "-r", "50", "--think-time", "0", "--tags", "small", "Reader")
     with instant_articles() as url:
         _, record, output = locust(tmp_path, url, *options, seconds=6)
     assert "locust, not the server, is near its limit" in output
