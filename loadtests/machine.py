@@ -25,7 +25,7 @@ from loadtests.placement import usable_cpus
 from loadtests.processes import die_with_parent
 from loadtests.round_trip import round_trip
 from loadtests.server import DRAIN_TIMEOUT_S, LOOPBACK, READY_TIMEOUT_S, Server
-from loadtests.settings import BadSetting
+from loadtests.settings import BadSetting, is_loopback
 from loadtests.stacks import ROOT, App, Stack
 from loadtests.watch import Watch
 from shared.address import database_name
@@ -472,5 +472,5 @@ def _require_shared_database() -> None:
     hosts = re.sub(r"^[a-z+]+://(?:[^@/]*@)?", "", uri).split("/")[0]
     for host in hosts.split(","):
         name = host.rsplit(":", 1)[0].strip("[]")
-        if name == "localhost" or name == "::1" or name.startswith("127."):
+        if is_loopback(name):
             raise BadSetting(f"MONGODB_URI names {name}, which is another machine for the server than for this one")

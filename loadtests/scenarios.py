@@ -27,7 +27,7 @@ from loadtests.environment import describe
 from loadtests.locust_summary import summarise, tell, write
 from loadtests.processes import die_with_parent, session_members
 from loadtests.server import LOOPBACK, Server, StackFailed, require_free_port
-from loadtests.settings import BadSetting, duration_s, whole_number
+from loadtests.settings import BadSetting, duration_s, is_loopback, whole_number
 from loadtests.signals import Stopped, stopped_by_signals
 from loadtests.stacks import ROOT, Stack
 from shared.address import database_name, database_uri, without_password
@@ -356,7 +356,7 @@ def _port() -> int:
 
 
 def _warn_if_reachable(name: str, host: str, danger: str) -> None:
-    if host not in (LOOPBACK, "localhost", "::1"):
+    if not is_loopback(host):
         _say(f"{name}={host} can be reached from other machines: {danger}")
 
 
