@@ -43,13 +43,17 @@ class Config:
         """Return the settings. Raises BadSetting for the first that cannot be used."""
         read = _Reader(environment)
         threads = read.optional_integer("THREADS", most=10_000)
+        mongodb_uri = _valid_uri(read.text("MONGODB_URI", _DEFAULT_URI))
+        # A thread that finds no connection would wait for another thread's.
+        pool_size = parse_uri(mongodb_uri, warn=False)["options"].get("maxPoolSize") or max(
+            _DEFAULT_POOL_SIZE, threads or 0
+        )
         return cls(
             host=read.text("HOST", "127.0.0.1"),
             port=read.integer("PORT", 5000, most=65_535),
-            mongodb_uri=_valid_uri(read.text("MONGODB_URI", _DEFAULT_URI)),
+            mongodb_uri=mongodb_uri,
             database=_valid_database(read.text("MONGODB_DATABASE", "articles")),
-            # A thread that finds no connection would wait for another thread's.
-            max_pool_size=read.integer("MONGODB_MAX_POOL_SIZE", max(_DEFAULT_POOL_SIZE, threads or 0), most=100_000),
+            max_pool_size=read.integer("MONGODB_MAX_POOL_SIZE", pool_size, most=100_000),
             workers=read.optional_integer("WEB_CONCURRENCY", most=1000),
             threads=threads,
             worker_connections=read.integer("WORKER_CONNECTIONS", 5000, most=100_000),

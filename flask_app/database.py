@@ -4,20 +4,22 @@ import atexit
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
-from time import monotonic
 from typing import Any
 
-import pymongo
 from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import MongoClient
+from pymongo.errors import AutoReconnect, NetworkTimeout, ServerSelectionTimeoutError, WaitQueueTimeoutError
 from pymongo.uri_parser import parse_uri
 
 from config import Config
 
 Document = dict[str, Any]
 
-# Within 2.5 s of the database's end a request must be told so, and its return noticed within 5 s.
-_DEFAULTS_MS = {"serverSelectionTimeoutMS": 2000, "connectTimeoutMS": 1000, "heartbeatFrequencyMS": 2000}
+# The return of a database that was gone is noticed within 5 s.
+_HEARTBEAT_MS = 2000
+# A request that finds the database gone is told so within 2.5 s: the driver looks at this limit every 0.5 s.
+_SELECTION_TIMEOUT_MS = 1500
+_CONNECT_TIMEOUT_MS = 1000
 
 CODEC: CodecOptions[Document] = CodecOptions(
     # A date before the year 1 or after 9999 is no datetime; it comes as a DatetimeMS instead of an exception.
@@ -50,10 +52,17 @@ class Articles:
 
         Raises PyMongoError when the database cannot be reached, refuses, or takes longer than DB_TIMEOUT_MS.
         """
-        database = self._open().get_database(self._config.database, codec_options=CODEC)
-        deadline = monotonic() + self._config.db_timeout_s
-        with self._turn(self._config.db_timeout_s), pymongo.timeout(max(0.001, deadline - monotonic())):
-            return database[collection].find_one()
+        with self._turn(self._config.db_timeout_s):
+            try:
+                return self._find(collection)
+            except (NetworkTimeout, ServerSelectionTimeoutError, WaitQueueTimeoutError):
+                raise
+            except AutoReconnect:
+                # A connection that was closed while it lay in the pool says nothing about the database now.
+                return self._find(collection)
+
+    def _find(self, collection: str) -> Document | None:
+        return self._open().get_database(self._config.database, codec_options=CODEC)[collection].find_one()
 
     def _open(self) -> MongoClient[Document]:
         if self._client is None:
@@ -65,7 +74,20 @@ class Articles:
 
 
 def _connect(config: Config) -> MongoClient[Document]:
-    # Options of the MONGODB_URI win over the defaults here.
-    given = {name.lower() for name in parse_uri(config.mongodb_uri, warn=False)["options"]}
-    defaults = {name: value for name, value in _DEFAULTS_MS.items() if name.lower() not in given}
-    return MongoClient(config.mongodb_uri, maxPoolSize=config.max_pool_size, **defaults)
+    timeout_ms = round(config.db_timeout_s * 1000)
+    options = {
+        "maxPoolSize": config.max_pool_size,
+        "heartbeatFrequencyMS": _HEARTBEAT_MS,
+        "serverSelectionTimeoutMS": _SELECTION_TIMEOUT_MS,
+        "connectTimeoutMS": _CONNECT_TIMEOUT_MS,
+        # Not the driver's timeoutMS, which replaces the selection timeout above and retries until it is over.
+        "socketTimeoutMS": timeout_ms,
+        "waitQueueTimeoutMS": timeout_ms,
+        # The driver would also retry after a timeout, and a request would wait for twice DB_TIMEOUT_MS.
+        "retryReads": False,
+    }
+    # Options of the MONGODB_URI win over those here, but for the pool size, which has a variable of its own.
+    given = {name.lower() for name in parse_uri(config.mongodb_uri, warn=False)["options"]} - {"maxpoolsize"}
+    return MongoClient(
+        config.mongodb_uri, **{name: value for name, value in options.items() if name.lower() not in given}
+    )

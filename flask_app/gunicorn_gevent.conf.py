@@ -22,7 +22,7 @@ worker_connections = _config.worker_connections
 # Seconds until an idle connection is closed. SIGTERM waits for it too. A proxy in front must have a shorter one, or it
 # meets a closing connection.
 keepalive = 5
-# Clients that wait to be accepted. Beyond it the kernel drops their connection attempts, which then take a second or more.
+# Clients that wait to be accepted. Beyond it the kernel drops connection attempts, which then take a second or more.
 backlog = 4096
 # A worker whose loop stands still for longer is stuck and is replaced.
 timeout = 30

@@ -12,9 +12,9 @@ workers = _config.workers or usable_cpus()
 threads = _config.threads or 64
 # Open connections for each worker, idle ones included.
 worker_connections = _config.worker_connections
-# Seconds until an idle connection is closed. A proxy in front must have a shorter one, or it meets a closing connection.
+# Seconds until an idle connection is closed. A proxy in front needs a shorter one, or it meets a closing connection.
 keepalive = 10
-# Clients that wait to be accepted. Beyond it the kernel drops their connection attempts, which then take a second or more.
+# Clients that wait to be accepted. Beyond it the kernel drops connection attempts, which then take a second or more.
 backlog = 4096
 # A worker that is silent for longer is stuck and is replaced.
 timeout = 30

@@ -8,7 +8,7 @@ bind = f"{_config.host}:{_config.port}"
 worker_class = "sync"
 # A worker that waits for the database serves nobody: twice the processors and one keep them busy while some wait.
 workers = _config.workers or 2 * usable_cpus() + 1
-# Clients that wait for a worker. Beyond it the kernel drops their connection attempts, which then take a second or more.
+# Clients that wait for a worker. Beyond it the kernel drops connection attempts, which then take a second or more.
 backlog = 4096
 # The longest request is /sleep?ms=10000; a worker that is silent for longer is stuck and is replaced.
 timeout = 30

@@ -36,7 +36,8 @@ def main(arguments: list[str]) -> int:
         print(reason, file=sys.stderr)
         return 2
     command = shlex.split(COMMANDS[arguments[0]])
-    environment = dict(os.environ)
+    # gunicorn would fail over an empty WEB_CONCURRENCY, which here counts as one that is not set.
+    environment = {name: value for name, value in os.environ.items() if value or name != "WEB_CONCURRENCY"}
     if command[0] == "uwsgi":
         environment |= _uwsgi_environment(config)
         # uWSGI reads this option before the variables of an .ini file, and refuses more than the kernel allows.
@@ -46,7 +47,10 @@ def main(arguments: list[str]) -> int:
     try:
         os.execvpe(command[0], command, environment)
     except FileNotFoundError:
-        print(f"{command[0]} is not on PATH: activate the environment that requirements.lock was installed in", file=sys.stderr)
+        print(
+            f"{command[0]} is not on PATH: activate the environment that requirements.lock was installed in",
+            file=sys.stderr,
+        )
         return 2
 
 

@@ -8,8 +8,9 @@ monkey.patch_all()
 from collections.abc import Iterator  # noqa: E402
 from contextlib import contextmanager  # noqa: E402
 
+from gevent import Timeout  # noqa: E402
 from gevent.lock import BoundedSemaphore  # noqa: E402
-from pymongo.errors import WaitQueueTimeoutError  # noqa: E402
+from pymongo.errors import NetworkTimeout  # noqa: E402
 
 from app import create_app  # noqa: E402
 from config import load  # noqa: E402
@@ -23,12 +24,8 @@ _connections = BoundedSemaphore(_config.max_pool_size)
 
 @contextmanager
 def _turn(timeout_s: float) -> Iterator[None]:
-    if not _connections.acquire(timeout=timeout_s):
-        raise WaitQueueTimeoutError("no connection became free in time")
-    try:
+    with Timeout(timeout_s, NetworkTimeout(f"no answer within {timeout_s} s")), _connections:
         yield
-    finally:
-        _connections.release()
 
 
 application = create_app(Articles(_config, _turn))

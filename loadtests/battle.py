@@ -148,6 +148,8 @@ class Battle:
             self.results["cells"].append(cell)
             self.save()
             self.watcher.measured(cell)
+        if column.db_latency_ms and self.own_mongod:
+            mongod.cut_log()
 
     def _cause(self, error: Exception) -> Exception:
         """Return what lies behind ``error``: without its machine, or without a database, no stack can answer."""

@@ -7,11 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import bson
-
 from loadtests import toolchain
 from loadtests.stacks import ROOT, App, apps
-from shared.documents import big
 from shared.system_packages import Unavailable
 
 _LINT = ("ruff check .", "ruff format --check .", "mypy")
@@ -32,8 +29,7 @@ def format_code() -> int:
 def bench_encode() -> int:
     """Time each app's encoder on the big fixture, one after the other; return the exit status."""
     fixture = ROOT / ".prepared" / "big.bson"
-    fixture.parent.mkdir(exist_ok=True)
-    fixture.write_bytes(bson.encode(big()))
+    toolchain.write_big_fixture(fixture)
     status = 0
     for app in apps().values():
         status |= _in_app(app, [f"{app.bench_encode} {shlex.quote(str(fixture))}"], toolchain.prepare)

@@ -39,10 +39,7 @@ def battle(name: str) -> int:
     """
     # A pipe is as wide as the tables need.
     console = Console() if sys.stdout.isatty() else Console(width=150)
-    with leftovers.alone(results_file.FOLDER), ExitStack() as stack:
-        for ended in leftovers.end_leftovers(results_file.FOLDER):
-            console.print(f"Ended what the last battle left running: {ended}", highlight=False)
-        require(["wrk"])
+    with ExitStack() as stack:
         machine = machine_from_environment()
         stack.callback(machine.close)
         resumed = os.environ.get("RESUME")
@@ -52,6 +49,10 @@ def battle(name: str) -> int:
             else (None, None, plan_from_environment(name, machine.usable_cpus(), machine.apart))
         )
         _require_open_files(plan)
+        stack.enter_context(leftovers.alone(results_file.FOLDER))
+        for ended in leftovers.end_leftovers(results_file.FOLDER):
+            console.print(f"Ended what the last battle left running: {ended}", highlight=False)
+        require(["wrk"])
         uri = database_uri()
         seed(uri, database_name())
         own_mongod = not os.environ.get("MONGODB_URI")
@@ -151,9 +152,9 @@ def _explain_timeout(console: Console, plan: Plan) -> None:
     most = max(column.connections for column in plan.columns)
     if most >= _MANY_CONNECTIONS:
         console.print(
-            f"{most:,} connections queue for {most:,} / R seconds at a server that answers R a second: with wrk's timeout "
-            f"of {plan.timeout_s} s that is waiting, not failing, down to {most / plan.timeout_s:,.0f} a second "
-            f"(wrk's default of 2 s would call it failing below {most / 2:,.0f}).",
+            f"{most:,} connections queue for {most:,} / R seconds at a server that answers R a second: with wrk's "
+            f"timeout of {plan.timeout_s} s that is waiting, not failing, down to {most / plan.timeout_s:,.0f} a "
+            f"second (wrk's default of 2 s would call it failing below {most / 2:,.0f}).",
             highlight=False,
         )
 

@@ -96,8 +96,8 @@ def show_comparison(console: Console, first: Results, second: Results, changes: 
         verdict: sum(change.verdict == verdict for change in changes) for verdict in ("better", "worse", "neither")
     }
     console.print(
-        f"{counts['better']} better, {counts['worse']} worse, {counts['neither']} neither. A change counts when the interval "
-        f"of B / A leaves out 1 and it is larger than what two runs of one commit differ by here ({floors}).",
+        f"{counts['better']} better, {counts['worse']} worse, {counts['neither']} neither. A change counts when the "
+        f"interval of B / A leaves out 1 and it is larger than what two runs of one commit differ by here ({floors}).",
         highlight=False,
     )
 

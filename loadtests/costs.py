@@ -165,8 +165,8 @@ def switches(pid: int) -> Iterable[tuple[int, int, int]]:
         return
     for thread in threads:
         try:
-            with open(f"/proc/{pid}/task/{thread}/status") as file:
-                lines = file.read().rsplit("\n", 3)
+            with open(f"/proc/{pid}/task/{thread}/status", "rb", buffering=0) as file:
+                lines = file.read().rsplit(b"\n", 3)
         except OSError:
             continue
         yield int(thread), int(lines[-3].split()[-1]), int(lines[-2].split()[-1])

@@ -33,6 +33,7 @@ def doubts(results: dict[str, Any]) -> list[dict[str, str]]:
         *_finds(results["cells"]),
         *_fairness(results["cells"]),
         *_warm_up(results["cells"]),
+        *_ramp(results["cells"]),
         *_environment(results["environment"]),
     ]
     return [{"about": about, "text": text} for about, text in found]
@@ -124,8 +125,9 @@ def _fairness(cells: list[dict[str, Any]]) -> _Doubts:
         if 1 - worst < _JAIN or seen["unanswered"]:
             yield (
                 "fairness",
-                f"{name(cell)} served its connections unevenly in {seen['duration_s']:.0f} s: "
-                f"least {replies['least']:.0f}, median {replies['median']:.0f}, most {replies['most']:.0f} replies; {seen['unanswered']} had none.",
+                f"{name(cell)} served its connections unevenly in {seen['duration_s'] - seen['ramp_s']:.1f} s: "
+                f"least {replies['least']:.0f}, median {replies['median']:.0f}, most {replies['most']:.0f} replies; "
+                f"{seen['unanswered']} had none.",
             )
         elif seen["longest_gap_ms"] > _LONGEST_GAP_MS:
             yield (
@@ -138,6 +140,17 @@ def _warm_up(cells: list[dict[str, Any]]) -> _Doubts:
     unstable = list(dict.fromkeys(cell["entrant"] for cell in cells if not cell["warm_up"]["stable"]))
     if unstable:
         yield "warm-up", f"Still getting faster when the warm-up's bound was met: {', '.join(unstable)}."
+
+
+def _ramp(cells: list[dict[str, Any]]) -> _Doubts:
+    for cell, unanswered in _worst(cells, lambda cell: cell["ramp"]["connections"] - cell["ramp"]["answered"]):
+        if unanswered:
+            seconds = len(cell["rate"]["windows_ok"]) * cell["rate"]["window_s"]
+            yield (
+                "ramp",
+                f"{unanswered} connections of {name(cell)} had no first reply within {seconds:.0f} s of load: "
+                "the ramp was not over, and its figures are those of the others.",
+            )
 
 
 def _environment(environment: dict[str, Any]) -> _Doubts:

@@ -14,15 +14,14 @@ _LOSSES = ("refused", "reset", "closed_after_reply")
 def rate(measured: Measured, connections: int, asked_s: int) -> dict[str, Any]:
     """Return the ``rate`` part of a cell: right replies a second in whole windows after the ramp.
 
-    Where a connection never got its first reply, the first quarter of the ``asked_s`` seconds counts as the ramp.
+    At most the first half of the ``asked_s`` seconds counts as the ramp, also where a connection never got a reply.
     """
     windows = measured.windows_ok[: round(asked_s / WINDOW_S)]
     windows += [0] * (round(asked_s / WINDOW_S) - len(windows))
     whole = windows[:-1]  # the last is cut off somewhere
-    if len(measured.first_replies_s) >= connections:
-        begin = min(int(max(measured.first_replies_s) / WINDOW_S) + 1, len(whole) - 1)
-    else:
-        begin = len(whole) // 4
+    half = len(whole) // 2
+    ramped_up = len(measured.first_replies_s) >= connections
+    begin = min(int(max(measured.first_replies_s) / WINDOW_S) + 1, half) if ramped_up else half
     steady = _without_pause_before_next_burst(whole[begin:], _at(measured.quantiles, 0.5) / 1000)
     steady_s = len(steady) * WINDOW_S
     return {
@@ -107,16 +106,17 @@ def failed_fraction(ended: dict[str, Any]) -> float:
 
 def fairness(seen: Observation) -> dict[str, Any]:
     """Return the ``fairness`` part of a cell."""
-    counts = [connection.replies for connection in seen.connections]
+    counts = [connection.replies - connection.replies_in_ramp for connection in seen.connections]
     first = [connection.first_reply_s * 1000 for connection in seen.connections if connection.first_reply_s is not None]
     return {
         "duration_s": round(seen.duration_s, 3),
+        "ramp_s": round(seen.ramp_s, 3),
         "connections": len(counts),
         "replies": _spread(counts),
         "jain": round(jain(counts), 4),
         "first_reply_ms": _spread(first) if first else None,
         "longest_gap_ms": round(seen.longest_gap_s * 1000, 1),
-        "unanswered": counts.count(0),
+        "unanswered": sum(connection.replies == 0 for connection in seen.connections),
         "outcomes": observed_outcomes(seen),
     }
 
@@ -137,7 +137,7 @@ def finds(counted: int | None, measured: Measured, connections: int) -> dict[str
         verdict = "not counted"
     elif counted < measured.ok:
         verdict = "less"
-    elif counted > sent + 2 * connections:
+    elif counted > sent + connections:
         verdict = "more"
     else:
         verdict = "equal"

@@ -34,6 +34,7 @@ class Connection:
     """What one client saw. Times in seconds; ``longest_gap_s`` is between two replies, or to the end of the run."""
 
     replies: int = 0
+    replies_in_ramp: int = 0
     first_reply_s: float | None = None
     longest_gap_s: float = 0.0
 
@@ -44,6 +45,8 @@ class Observation:
 
     connections: list[Connection]
     duration_s: float = 0.0
+    ramp_s: float = 0.0
+    """Until each client had a reply, at most half of the run."""
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
     """The error statuses, by code."""
@@ -100,12 +103,14 @@ class _Run:
         self.timeout_s = timeout_s
         self.body = body
         self.again = True
+        self._ramp_until_s: float | None = None
         self.started = 0.0
         self.seen = Observation([Connection() for _ in range(connections)])
         self.clients = [_Client(self, connection) for connection in self.seen.connections]
 
     async def for_seconds(self, duration_s: float) -> Observation:
         self._start()
+        self._ramp_until_s = duration_s / 2
         try:
             await self._watch(self.started + duration_s)
         finally:
@@ -131,10 +136,21 @@ class _Run:
     async def _watch(self, until: float) -> None:
         while (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(_WATCH_S, left))
-            overdue = time.monotonic() - self.timeout_s
+            now = time.monotonic()
+            overdue = now - self.timeout_s
+            if self._ramp_until_s is not None:
+                self._end_ramp(now - self.started, self._ramp_until_s)
             for client in self.clients:
                 if client.asked_at is not None and client.asked_at < overdue:
                     client.ended(Outcome.TIMEOUT)
+
+    def _end_ramp(self, passed_s: float, at_most_s: float) -> None:
+        if passed_s < at_most_s and any(connection.first_reply_s is None for connection in self.seen.connections):
+            return
+        self._ramp_until_s = None
+        self.seen.ramp_s = passed_s
+        for connection in self.seen.connections:
+            connection.replies_in_ramp = connection.replies
 
     def _end(self) -> None:
         now = time.monotonic()

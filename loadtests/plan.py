@@ -54,7 +54,8 @@ class Entrant:
 
     def workers(self, cpus: int) -> int:
         given = self.settings.get("WEB_CONCURRENCY")
-        return int(given) if given else self.stack.default_processes(cpus)
+        # Where one process is all there is, that variable sets its threads.
+        return int(given) if given and self.stack.processes != "1" else self.stack.default_processes(cpus)
 
     def slots(self, connections: int, cpus: int) -> int | None:
         """Return how many finds it can have in the database at once, None where its stack does not say."""

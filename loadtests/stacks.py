@@ -50,6 +50,13 @@ class Stack:
     finds_each: int | dict[str, int] | None = None
     thread_per_connection: bool = False
 
+    @property
+    def slots_are(self) -> str:
+        """What limits the finds it can have in the database at once, in words."""
+        if not isinstance(self.finds_each, dict):
+            return "worker processes"
+        return "threads" if "THREADS" in self.finds_each else "pooled connections"
+
     def default_processes(self, cpus: int) -> int:
         """Return how many worker processes it starts on ``cpus`` CPUs when WEB_CONCURRENCY is not set."""
         return {"1": 1, "cpus": cpus, "2 cpus + 1": 2 * cpus + 1}[self.processes]

@@ -239,8 +239,8 @@ def _line(cell: dict[str, Any]) -> str:
     failed = _failed([cell])
     return (
         f"{cell['round']} {cell['entrant']:<24} {in_words(cell):<34} {cell['rate']['ok_per_s']:>9,.0f} "
-        f"right replies/s   p50 {cell['latency_ms']['p50']:,.1f} ms   p99 {cell['latency_ms']['p99']:,.1f} ms   {failed}   "
-        f"{cell['verdict']['bottleneck']}"
+        f"right replies/s   p50 {cell['latency_ms']['p50']:,.1f} ms   p99 {cell['latency_ms']['p99']:,.1f} ms   "
+        f"{failed}   {cell['verdict']['bottleneck']}"
     )
 
 

@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import bson
+
 from loadtests.stacks import ROOT, App
+from shared.documents import big
 from shared.system_packages import Unavailable, require
 
 _STAMPS = ROOT / ".prepared"
@@ -30,6 +33,12 @@ def prepare_tests(app: App) -> None:
     """Make ``app`` ready to run its own tests. Raises Unavailable."""
     prepare(app)
     _run_once(app, "test_setup", app.test_setup, (*app.inputs, "requirements-dev.lock"))
+
+
+def write_big_fixture(path: Path) -> None:
+    """Write the big document to ``path`` as BSON, for the encoder benches of the apps."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(bson.encode(big()))
 
 
 def environment(app: App) -> dict[str, str]:

@@ -19,7 +19,7 @@ _MOSTLY_FAILING = 0.5
 class Evidence:
     """What is known of one cell. CPU use in cores; a group's ``*_cpus`` is how many it may run on."""
 
-    model: str
+    slots_are: str
     connections: int
     ok_per_s: float
     mean_latency_ms: float
@@ -150,10 +150,9 @@ def _slots(seen: Evidence) -> _Verdict:
         return None
     at_once = seen.finds_at_once
     if seen.slots is not None and seen.slots < seen.connections and at_once >= _SLOTS_FULL * seen.slots:
-        what = {"processes": "worker processes", "threads": "threads"}.get(seen.model, "pooled connections")
         return (
             "pool too small",
-            f"Pool too small: its {seen.slots} {what} were all in the database ({at_once:.0f} finds at once) "
+            f"Pool too small: its {seen.slots} {seen.slots_are} were all in the database ({at_once:.0f} finds at once) "
             f"while {seen.connections} connections asked.",
         )
     if seen.machine_busy < _ROOM and at_once < 0.6 * seen.connections:

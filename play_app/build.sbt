@@ -1,22 +1,37 @@
-val play = "3.0.11"
-
-// PlayService is Play without templates and assets; PlayLayoutPlugin keeps the folders that Play's documentation names.
 lazy val app = (project in file("."))
-  .enablePlugins(PlayService, PlayLayoutPlugin)
-  // The Netty backend serves more requests a second here than the default one (README, "Netty or pekko-http").
-  .disablePlugins(PlayPekkoHttpServer)
+  // PlayService is Play without templates, assets and the filters of web pages.
+  .enablePlugins(PlayService, PlayNettyServer)
+  .disablePlugins(PlayPekkoHttpServer, PlayFilters)
   .settings(
     name         := "play-app",
+    version      := "1.0",
     scalaVersion := "2.13.18",
-    libraryDependencies ++= Seq(
-      // 3.0.8 is the newest of the Netty backend on Maven Central; it runs with every Play 3.0.
-      "org.playframework" %% "play-netty-server" % "3.0.8",
-      "org.reactivemongo" %% "reactivemongo"     % "1.1.0-pekko.RC13",
-      "org.mongodb"        % "mongodb-driver-sync" % "5.8.1",
-      "org.scalameta"     %% "munit"             % "1.2.1" % Test
+    // The folders that Play's documentation names.
+    Compile / scalaSource       := baseDirectory.value / "app",
+    Compile / resourceDirectory := baseDirectory.value / "conf",
+    Test / scalaSource          := baseDirectory.value / "test",
+    scalacOptions ++= Seq(
+      "-deprecation",
+      "-feature",
+      "-unchecked",
+      // Extended JSON has keys like "$date", which this lint takes for a forgotten s"".
+      "-Xlint:_,-missing-interpolator",
+      "-Wunused",
+      "-Wvalue-discard",
+      "-Werror"
     ),
-    scalacOptions ++= Seq("-deprecation", "-feature", "-unchecked", "-Xlint:_,-missing-interpolator", "-Wunused", "-Werror"),
-    Compile / mainClass := Some("articles.Main"),
-    Compile / doc / sources := Seq.empty,
-    Compile / packageDoc / publishArtifact := false
+    libraryDependencies ++= Seq(
+      "org.reactivemongo" %% "reactivemongo"       % "1.1.0-pekko.RC13",
+      "org.mongodb"        % "mongodb-driver-sync" % "5.8.1",
+      "org.scalameta"     %% "munit"               % "1.2.1" % Test
+    ),
+    // play-test brings Selenium, in whatever version is the newest. The tests here start a server and ask it.
+    libraryDependencies ~= (_.filterNot(_.name == "play-test")),
+    // Of the Netty backend Maven Central has nothing newer; it runs with every Play 3.0.
+    libraryDependencies ~= (_.map(module => if (module.name == "play-netty-server") module.withRevision("3.0.8") else module)),
+    // The tests start the application as a process of its own, with the class path of theirs.
+    Test / fork             := true,
+    Compile / mainClass     := Some("articles.Main"),
+    // Nobody reads the API pages of an application.
+    Compile / doc / sources := Nil
   )

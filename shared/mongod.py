@@ -86,7 +86,9 @@ def start(home: Path, port: int) -> Mongod:
         # Failpoints, with which the tests and the bench inject latency and failures. It listens on loopback only.
         *("--setParameter", "enableTestCommands=1"),
     ]
-    with log.open("wb") as output:
+    log.unlink(missing_ok=True)
+    # Appending, so that it can be cut short while mongod writes it.
+    with log.open("ab") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
@@ -131,6 +133,13 @@ def stop(server: Mongod) -> None:
     except (psutil.NoSuchProcess, ProcessLookupError):
         pass
     (server.home / "mongod.json").unlink(missing_ok=True)
+
+
+def cut_log(home: Path = HOME) -> None:
+    """Empty the log of the server of ``home``: with a failpoint on, mongod writes three lines for each command."""
+    log = home / "mongod.log"
+    if log.exists():
+        os.truncate(log, 0)
 
 
 def free_port() -> int:

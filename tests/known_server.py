@@ -16,10 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import quantiles
 
+from pymongo import AsyncMongoClient
+from pymongo.errors import PyMongoError
+
 RIGHT_BODY = os.environ["RIGHT_BODY"].encode()
 READY = b'{"slept_ms":0}'
 TOO_LATE_S = 1.5
-MANY_REQUESTS = 3000
+MANY_REQUESTS = 1000
 _LOAD_IS_THERE = 50
 
 
@@ -47,6 +50,7 @@ BEHAVIOURS: dict[str, Callable[[int], Reply]] = {
     "each-fiftieth-404": each(50, Reply("404", status="404 Not Found", body=b"{}")),
     "only-503": each(1, Reply("503", status="503 Service Unavailable", body=b"{}")),
     "each-twentieth-wrong": each(20, Reply("wrong", body=b'{"wrong":true}')),
+    "always-wrong": lambda number: Reply("wrong", body=b'{"wrong":true}'),
     "closes": lambda number: CLOSES,
     "each-fiftieth-reset": each(50, RESETS),
     "closes-and-resets": each(4, RESETS, CLOSES),
@@ -73,10 +77,10 @@ class Server:
         self.served_s: list[float] = []
         self.favoured: Client | None = None
         if behaviour in ("finds", "aggregates"):
-            from pymongo import AsyncMongoClient
-
             self.at_once = asyncio.Semaphore(int(os.environ.get("AT_ONCE", "100")))
-            client: AsyncMongoClient = AsyncMongoClient(os.environ["MONGODB_URI"], maxPoolSize=100)
+            client: AsyncMongoClient = AsyncMongoClient(
+                os.environ["MONGODB_URI"], maxPoolSize=100, serverSelectionTimeoutMS=1000
+            )
             self.collection = client[os.environ["MONGODB_DATABASE"]]["articles"]
 
     def said(self) -> bytes:
@@ -125,12 +129,16 @@ class Client(asyncio.Protocol):
         server = self.server
         server.number += 1
         # A client alone is a check, which must not meet what is kept for the load.
-        reply = server.reply(server.number) if server.open > 1 else Reply()
+        reply = server.reply(server.number) if server.open > 1 or server.behaviour == "always-wrong" else Reply()
         if server.behaviour == "dies" and server.number > MANY_REQUESTS:
             print("known server: dying as it was told to", file=sys.stderr, flush=True)
             os._exit(3)
         if server.behaviour in ("finds", "aggregates"):
-            await server.ask_database()
+            try:
+                await server.ask_database()
+            except PyMongoError:
+                self.transport.close()
+                return
         elif server.behaviour in ("burns", "idle-worker"):
             burn(0.002)
         else:

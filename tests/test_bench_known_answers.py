@@ -4,14 +4,11 @@ Bounds are those of docs/measuring.md, wide enough for two shared cores.
 """
 
 import json
-import os
 import re
-import shlex
-import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +20,19 @@ from loadtests.cell import Bench, measure_cell
 from loadtests.database import Database
 from loadtests.leftovers import Run
 from loadtests.observer import observe
-from loadtests.placement import Placement
-from loadtests.plan import Column, Entrant, Plan
+from loadtests.plan import Column, Entrant
 from loadtests.server import Server, StackFailed
-from loadtests.stacks import App, Stack
+from loadtests.stacks import Stack
 from loadtests.verdict import ceiling
 from shared.mongod import Mongod, free_port
 from shared.seed import seed
+from tests.known_battle import DATABASE, known_plan, known_stack
 
 pytestmark = [pytest.mark.load, pytest.mark.usefixtures("wrk")]
 
 CONNECTIONS = 20
 SERVER_CLOCK = 0.05  # of a latency quantile
 SERVER_CLOCK_MS = 1.0
-DATABASE = "known_answers"
 
 
 @dataclass
@@ -54,32 +50,6 @@ class Known:
 
 
 Measure = Callable[..., Known]
-
-
-def stack(behaviour: str, **known: Any) -> Stack:
-    app = App(name="tests", tools=(), inputs=(), setup=(), path="", test="")
-    defaults = {"model": "events", "keep_alive": True, "choose_when": "", "processes": "1"}
-    command = shlex.join([sys.executable, "known_server.py", behaviour])
-    return Stack(name=behaviour, title=behaviour, app=app, command=command, **{**defaults, **known})
-
-
-def plan(entrants: list[Entrant], columns: list[Column], **changes: Any) -> Plan:
-    base = Plan(
-        name="battle",
-        entrants=entrants,
-        columns=columns,
-        rounds=1,
-        measure_s=2,
-        warm_up_least_s=1,
-        warm_up_most_s=1,
-        fairness_s=1.0,
-        timeout_s=5,
-        threads_wrk=1,
-        placement=Placement(),
-        cpus=2,
-        machine_cpus=os.cpu_count() or 1,
-    )
-    return replace(base, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +80,9 @@ def measure(database: Database, tmp_path: Path, start: Callable[..., Any]) -> Me
         db_latency_ms: int = 0,
         **changes: Any,
     ) -> Known:
-        entrant = Entrant(behaviour, stack(behaviour, **(known or {})))
+        entrant = Entrant(behaviour, known_stack(behaviour, **(known or {})))
         column = Column("mongo", connections, db_latency_ms)
+        defaults = {"measure_s": 2, "fairness_s": 1.0}
         said: list[dict[str, Any]] = []
         with start(entrant.stack, **(settings or {})) as server:
 
@@ -121,7 +92,9 @@ def measure(database: Database, tmp_path: Path, start: Callable[..., Any]) -> Me
                     with urllib.request.urlopen(f"{server.url}/counts") as reply:
                         said.append(json.load(reply))
 
-            bench = Bench(plan([entrant], [column], **changes), database, Run(tmp_path), between_stages)
+            bench = Bench(
+                known_plan([entrant], [column], **{**defaults, **changes}), database, Run(tmp_path), between_stages
+            )
             cell = measure_cell(bench, server, entrant, 1, column)
         return Known(cell, said[1]["counts"], said[1]["p50_ms"], said[1]["p99_ms"])
 
@@ -216,7 +189,7 @@ def test_closes_and_resets_are_shared_out_as_the_observer_saw_them(measure: Meas
 
 
 def test_refused_connections_are_told_from_closes(start: Callable[..., Any]) -> None:
-    with start(stack("refuses")) as server:
+    with start(known_stack("refuses")) as server:
         measured = wrk.run(f"{server.url}{PATHS['mongo']}", wrk.Load(CONNECTIONS, 2), EXPECTED["mongo"])
         seen = observe(server.host, server.port, PATHS["mongo"], CONNECTIONS, 2.0, body=EXPECTED["mongo"])
     ended, _ = figures.outcomes(measured, seen, CONNECTIONS)

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 
 import pytest
 from pymongo import MongoClient
@@ -119,7 +120,9 @@ def test_a_close_that_is_asked_for_is_done(server: Server) -> None:
     with socket.create_connection((server.host, server.port), timeout=10) as client:
         client.sendall(b"GET /sleep?ms=0 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert _read_until(client, b'{"slept_ms":0}')
+        started = time.monotonic()
         assert client.recv(1) == b""
+        assert time.monotonic() - started < 1
 
 
 def test_access_log_is_off_unless_asked_for(server: Server, stack: Stack, start_server: StartServer) -> None:

@@ -64,7 +64,7 @@ _DOCUMENTS = st.dictionaries(
 )
 
 
-def _generated(examples: int) -> Any:
+def _generated(examples: int) -> settings:
     # The same documents in every run: a red run must be one that can be repeated.
     return settings(
         max_examples=examples,
@@ -110,8 +110,8 @@ def _start_all(started: ExitStack, start_server: StartServer) -> dict[str, Serve
         except pytest.skip.Exception:
             # The tests of that stack say why it is missing here.
             continue
-        settings_of_one = {"MONGODB_DATABASE": "articles_on_all_stacks", "WEB_CONCURRENCY": "1"}
-        servers[name] = started.enter_context(start_server(stack, **settings_of_one))
+        of_one = {"MONGODB_DATABASE": "articles_on_all_stacks", "WEB_CONCURRENCY": "1"}
+        servers[name] = started.enter_context(start_server(stack, **of_one))
     return servers
 
 

@@ -80,7 +80,7 @@ class Supervisor:
             if self._stopping:
                 status = status or int(wait_status != 0)
                 continue
-            _report(f"worker {pid} {_ending(wait_status)}")
+            _report(f"worker {pid} {_ending(wait_status)}, and is replaced")
             failed_starts = 0 if was_ready else failed_starts + 1
             if failed_starts == _MOST_FAILED_STARTS:
                 _report(f"{failed_starts} workers in a row could not start: stopping")
@@ -92,18 +92,18 @@ class Supervisor:
         return status
 
     def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        # A signal that comes before the worker has its own handlers waits until it has.
+        # A signal that comes in here waits: for this process until it knows the worker, for the worker until it has
+        # its own handlers.
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
-        pid = os.fork()
-        if pid == 0:
-            ours.close()
-            self._become_worker(theirs)
-        theirs.close()
-        self._workers[pid] = _Worker(ours)
+        if not self._stopping:
+            ours, theirs = socket.socketpair()
+            pid = os.fork()
+            if pid == 0:
+                ours.close()
+                self._become_worker(theirs)
+            theirs.close()
+            self._workers[pid] = _Worker(ours)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
-        if self._stopping:
-            self._stop()
 
     def _become_worker(self, channel: socket.socket) -> NoReturn:
         # The supervisor's ends must be open in the supervisor alone, or its death goes unnoticed.

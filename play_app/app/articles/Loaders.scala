@@ -2,9 +2,9 @@ package articles
 
 import play.api.ApplicationLoader.Context
 import play.api.http.HttpErrorHandler
-import play.api.mvc.{ AnyContent, AnyContentAsEmpty, DefaultActionBuilder }
+import play.api.mvc.{ AnyContent, AnyContentAsEmpty, DefaultActionBuilder, EssentialFilter }
 import play.api.routing.Router
-import play.api.{ Application, ApplicationLoader, BuiltInComponentsFromContext, LoggerConfigurator, NoHttpFiltersComponents }
+import play.api.{ Application, ApplicationLoader, BuiltInComponentsFromContext, LoggerConfigurator }
 
 /** The application on ReactiveMongo. */
 final class ReactiveLoader extends ApplicationLoader {
@@ -26,12 +26,13 @@ final class BlockingLoader extends ApplicationLoader {
 
 /** Everything but the store, wired by hand. */
 abstract class ArticlesComponents(context: Context)
-    extends BuiltInComponentsFromContext(context)
-    with NoHttpFiltersComponents {
+    extends BuiltInComponentsFromContext(context) {
 
   LoggerConfigurator(environment.classLoader).foreach(_.configure(environment))
 
   protected val settings: Settings = Settings.read(sys.env)
+
+  override def httpFilters: Seq[EssentialFilter] = if (settings.accessLog) Seq(new AccessLog) else Nil
 
   override lazy val httpErrorHandler: HttpErrorHandler = JsonError
 

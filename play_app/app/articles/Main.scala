@@ -1,32 +1,39 @@
 package articles
 
-import play.core.server.{ ProdServerStart, RealServerProcess }
+import articles.Settings.BadSetting
+import play.core.server.{ ProdServerStart, RealServerProcess, ServerListenException }
 import sun.misc.Signal
 
 /** Starts the staged application. (`sbt run` starts it without this, and reloads it on change.) */
 object Main {
+  private val Failed   = 1
   private val BadUsage = 2
 
   def main(arguments: Array[String]): Unit = {
-    val process = new OneLineProcess(arguments.toSeq)
-    try sys.props ++= Settings.read(sys.env).forPlay
-    catch { case bad: Settings.BadSetting => process.exit(bad.getMessage, returnCode = BadUsage) }
+    val settings =
+      try Settings.read(sys.env)
+      catch { case bad: BadSetting => fail(bad.getMessage, BadUsage) }
+    sys.props ++= settings.forPlay
     // A JVM that a signal stops exits with 128 + its number; a stop that was asked for is no failure.
     Seq("TERM", "INT").foreach(name => Signal.handle(new Signal(name), _ => System.exit(0)))
-    ProdServerStart.start(process): Unit
+    ProdServerStart.start(new OneLineProcess(arguments.toSeq, settings)): Unit
   }
 
-  /** Says in one line why it does not start. */
-  private final class OneLineProcess(arguments: Seq[String]) extends RealServerProcess(arguments) {
-    override def exit(message: String, cause: Option[Throwable], returnCode: Int): Nothing = {
-      val (line, status) = cause match {
-        case Some(bad: Settings.BadSetting) => (bad.getMessage, BadUsage)
-        case Some(error)                    => (s"$message ${error.getMessage}", 1)
-        case None                           => (message, returnCode)
-      }
-      System.err.println(line)
-      Runtime.getRuntime.halt(status)
-      throw new IllegalStateException("halted")
+  /** A process that says in one line why it does not start. */
+  private final class OneLineProcess(arguments: Seq[String], settings: Settings) extends RealServerProcess(arguments) {
+    override def exit(message: String, cause: Option[Throwable], returnCode: Int): Nothing = cause match {
+      case Some(bad: BadSetting) => fail(bad.getMessage, BadUsage)
+      case Some(_: ServerListenException) =>
+        fail(s"cannot listen on ${settings.host}:${settings.port}: is the port taken?", Failed)
+      case Some(error) => fail(s"$message $error", Failed)
+      case None        => fail(message, Failed)
     }
+  }
+
+  private def fail(line: String, status: Int): Nothing = {
+    System.err.println(line)
+    // Not System.exit: the shutdown of what has hardly started would have more to say.
+    Runtime.getRuntime.halt(status)
+    throw new IllegalStateException("halted")
   }
 }

@@ -86,8 +86,9 @@ private object ReactiveStore {
     val selection = Option(standard.getServerSelectionTimeout).fold(2000)(_.intValue).millis
     Seq(
       unless("rm.nbChannelsPerNode")(_.copy(nbChannelsPerNode = poolSize)),
-      // A channel carries one request at a time; who finds none free waits in Turns.
-      unless("rm.maxInFlightRequestsPerChannel")(_.copy(maxInFlightRequestsPerChannel = Some(1))),
+      // Who waits for a channel waits in Turns. A channel may carry them all, for one more would be an error: while the
+      // driver connects it has fewer channels than that.
+      unless("rm.maxInFlightRequestsPerChannel")(_.copy(maxInFlightRequestsPerChannel = Some(poolSize))),
       // Without it small requests wait for the acknowledgement of the one before.
       unless("rm.tcpNoDelay")(_.copy(tcpNoDelay = true)),
       // The first wait is the whole of it: to be told at once is better than to hold a turn through retries.

@@ -6,7 +6,7 @@ import java.util.Base64
 import scala.concurrent.duration._
 import scala.util.control.NoStackTrace
 
-import com.mongodb.{ ConnectionString, MongoNamespace }
+import com.mongodb.ConnectionString
 
 /** What the environment says, checked.
   *
@@ -43,6 +43,8 @@ final case class Settings(
 }
 
 object Settings {
+  // In bytes, as MongoDB has it.
+  private val LongestDatabaseName = 63
 
   /** A setting that stops the start. The message is one line that names the variable and never holds a password. */
   final class BadSetting(message: String) extends RuntimeException(message) with NoStackTrace
@@ -93,13 +95,8 @@ object Settings {
     }
 
   private def database(name: String): String =
-    try {
-      MongoNamespace.checkDatabaseNameValidity(name)
-      name
-    } catch {
-      case _: IllegalArgumentException =>
-        throw new BadSetting(s"MONGODB_DATABASE must be a valid database name, not '$name'")
-    }
+    if (name.matches("[^/\\\\. \"$\u0000]+") && name.getBytes.length <= LongestDatabaseName) name
+    else throw new BadSetting(s"MONGODB_DATABASE must be a valid database name, not '$name'")
 
   // Play signs sessions and flash messages with it. This application has neither, but a copy of it may.
   private def secret(named: Option[String], host: String): String = named match {

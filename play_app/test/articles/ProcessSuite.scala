@@ -1,0 +1,93 @@
+package articles
+
+import java.net.{ InetAddress, ServerSocket, Socket }
+
+import scala.concurrent.duration._
+import scala.concurrent.{ Await, ExecutionContext, Future, blocking }
+import scala.util.Using
+
+/** How the application starts and stops, and what it says without a database. */
+final class ProcessSuite extends munit.FunSuite {
+  import AppProcess.{ Loaders, running }
+
+  implicit private val ec: ExecutionContext = ExecutionContext.global
+
+  override val munitTimeout: FiniteDuration = 1.minute
+
+  // Port 1 of this machine: connections are refused at once.
+  private val noDatabase = "MONGODB_URI" -> "mongodb://127.0.0.1:1"
+
+  private def secondsOf(work: => Unit): Double = {
+    val started = System.nanoTime()
+    work
+    (System.nanoTime() - started) / 1e9
+  }
+
+  for (loader <- Loaders) {
+    test(s"$loader: what is under way at SIGTERM is answered, idle connections close, the exit status is 0") {
+      val app    = new AppProcess(loader, noDatabase).ready()
+      val sleeps = Seq(2000, 1000).map(ms => Future(blocking(app.get(s"/sleep?ms=$ms"))))
+      Using.resource(new Socket("127.0.0.1", app.port)) { idle =>
+        idle.getOutputStream.write("GET /sleep?ms=300 HTTP/1.1\r\nHost: test\r\n\r\n".getBytes)
+        assert(idle.getInputStream.read() == 'H')
+        while (idle.getInputStream.available > 0) idle.getInputStream.read()
+        app.terminate()
+        idle.setSoTimeout(1500)
+        assertEquals(idle.getInputStream.read(), -1)
+      }
+      val replies = sleeps.map(Await.result(_, 10.seconds))
+      assertEquals(replies.map(_.body), Seq("""{"slept_ms":2000}""", """{"slept_ms":1000}"""))
+      assertEquals(replies.map(_.headers.firstValue("Connection").orElse("")), Seq("close", "close"))
+      assertEquals(app.exitStatus(), 0)
+      assertEquals(app.log, "")
+    }
+
+    test(s"$loader: no database is 503 within 2.5 s, for a hundred as for one, and a line of the log for each") {
+      running(loader, noDatabase, "THREADS" -> "4") { app =>
+        val spent = secondsOf {
+          val replies = Seq.fill(100)(Future(blocking(app.get("/mongo"))))
+          replies.map(Await.result(_, 10.seconds)).foreach { reply =>
+            assertEquals((reply.statusCode, reply.body), (503, """{"error":"database unavailable"}"""))
+          }
+        }
+        assert(clue(spent) < 2.5)
+        assertEquals(app.log.linesIterator.length, 100, app.log)
+        assert(!app.log.contains("\tat "))
+      }
+    }
+
+    test(s"$loader: a database that accepts and never answers is 503 in time") {
+      Using.resource(new ServerSocket(0, 50, InetAddress.getLoopbackAddress)) { silent =>
+        running(loader, "MONGODB_URI" -> s"mongodb://127.0.0.1:${silent.getLocalPort}", "DB_TIMEOUT_MS" -> "1000") { app =>
+          assert(clue(secondsOf(assertEquals(app.get("/mongo").statusCode, 503))) < 3.5)
+        }
+      }
+    }
+
+    test(s"$loader: a taken port is one line") {
+      Using.resource(new ServerSocket(0, 50, InetAddress.getByName("127.0.0.1"))) { taken =>
+        val app = new AppProcess(loader, noDatabase, "PORT" -> taken.getLocalPort.toString)
+        assertEquals(app.exitStatus(), 1)
+        assertEquals(app.log, s"cannot listen on 127.0.0.1:${taken.getLocalPort}: is the port taken?\n")
+      }
+    }
+
+    for ((name, value) <- Seq("THREADS" -> "0", "MONGODB_URI" -> "mongodb://u:pa:ss@h", "APPLICATION_SECRET" -> "short"))
+      test(s"$loader: a bad $name is one line and exit status 2") {
+        val app = new AppProcess(loader, name -> value)
+        assertEquals(app.exitStatus(), 2)
+        assert(clue(app.log).startsWith(s"$name must be "))
+        assertEquals(app.log.linesIterator.length, 1)
+      }
+  }
+
+  test("a line for each request, where ACCESS_LOG asks for it") {
+    running("ReactiveLoader", noDatabase, "ACCESS_LOG" -> "1") { app =>
+      app.get("/sleep?ms=5"): Unit
+      app.get("/none"): Unit
+      val lines = app.log.linesIterator.toSeq.takeRight(2)
+      assert(clue(lines(0)).contains("GET /sleep?ms=5 200"))
+      assert(clue(lines(1)).contains("GET /none 404"))
+    }
+  }
+}

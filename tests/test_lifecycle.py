@@ -1,0 +1,182 @@
+"""Start, stop, a worker that dies, and settings that cannot be used."""
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+
+from loadtests.observer import observe
+from loadtests.server import Server
+from loadtests.stacks import Stack
+from loadtests.toolchain import environment
+from shared.mongod import free_port
+from tests.conftest import StartServer, log_of
+from tests.exchange import ask, wait_until
+
+SECRET = "a-password-that-must-not-be-shown"
+
+
+def test_sigterm_answers_what_was_accepted(stack: Stack, start_server: StartServer) -> None:
+    with start_server(stack, WEB_CONCURRENCY="2" if stack.model != "processes" else "5") as server:
+        assert ask(server, "/mongo").status == 200
+        idle = [socket.create_connection((server.host, server.port)) for _ in range(2 if stack.keep_alive else 0)]
+        with ThreadPoolExecutor(3) as clients:
+            waiting = [clients.submit(ask, server, "/sleep?ms=2500") for _ in range(3)]
+            _wait_until_accepted(server, 3)
+            assert server.process is not None
+            server.process.send_signal(signal.SIGTERM)
+            replies = [client.result() for client in waiting]
+        assert [(reply.status, reply.body) for reply in replies] == [(200, b'{"slept_ms":2500}')] * 3
+        assert server.stop() == 0
+        for connection in idle:
+            connection.close()
+        assert "Traceback" not in log_of(server)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((server.host, server.port))
+
+
+def test_a_killed_worker_is_replaced(stack: Stack, start_server: StartServer) -> None:
+    with start_server(stack, WEB_CONCURRENCY="2") as server:
+        if len(server.processes()) == 1:
+            pytest.skip(f"{stack.name} is one process: what restarts it is what started it")
+        wait_until(lambda: _workers(server), 5, "worker processes")
+        before = {process.pid for process in server.processes()}
+        victim = _workers(server)[-1]
+        in_flight = 20
+        observed = []
+        watching = threading.Thread(
+            target=lambda: observed.append(observe(server.host, server.port, "/mongo", in_flight, 4, timeout_s=8))
+        )
+        watching.start()
+        _wait_until_accepted(server, 1)
+        victim.kill()
+        took_s = wait_until(
+            lambda: len({process.pid for process in server.processes()}) >= len(before), 3, "a new worker"
+        )
+        watching.join()
+        assert took_s < 3
+        assert {process.pid for process in server.processes()} != before
+        # What that worker had accepted is lost, and nothing else: at most one request for each connection.
+        assert observed[0].failed <= in_flight
+        assert observed[0].outcomes.total() > 2 * in_flight
+        after = observe(server.host, server.port, "/mongo", in_flight, 1)
+        assert after.failed == 0
+        assert after.outcomes.total() > 0
+
+
+BAD_SETTINGS = [
+    ("PORT", "abc"),
+    ("PORT", "0"),
+    ("PORT", "65536"),
+    ("WEB_CONCURRENCY", "two"),
+    ("WEB_CONCURRENCY", "0"),
+    ("THREADS", "0"),
+    ("WORKER_CONNECTIONS", "-5"),
+    ("MONGODB_MAX_POOL_SIZE", "0"),
+    ("DB_TIMEOUT_MS", "1s"),
+    ("ACCESS_LOG", "yes"),
+    ("MONGODB_DATABASE", "a/b"),
+    ("MONGODB_URI", f"http://user:{SECRET}@127.0.0.1"),
+    ("MONGODB_URI", f"mongodb://user:{SECRET}@127.0.0.1:notaport"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_SETTINGS)
+def test_a_bad_setting_stops_the_start(stack: Stack, name: str, value: str) -> None:
+    status, lines = _start(stack, {"PORT": str(free_port()), name: value})
+    assert status == 2, lines
+    assert len(lines) == 1, lines
+    assert name in lines[0]
+    assert SECRET not in lines[0]
+
+
+def test_an_empty_setting_is_one_that_is_not_set(stack: Stack, start_server: StartServer) -> None:
+    unset = dict.fromkeys(("THREADS", "WEB_CONCURRENCY", "MONGODB_MAX_POOL_SIZE", "DB_TIMEOUT_MS", "ACCESS_LOG"), "")
+    with start_server(stack, **unset) as server:
+        assert ask(server, "/mongo").status == 200
+
+
+def test_a_used_port_stops_the_start(stack: Stack, server: Server) -> None:
+    status, lines = _start(stack, {"PORT": str(server.port)})
+    assert status not in (0, None), lines
+    assert str(server.port) in " ".join(lines)
+    assert not any("Traceback" in line or "\tat " in line for line in lines)
+    assert ask(server, "/sleep?ms=0").status == 200
+
+
+def test_the_password_is_shown_nowhere(stack: Stack, start_server: StartServer, database_server: object) -> None:
+    port = getattr(database_server, "port", 0)
+    uri = f"mongodb://reader:{SECRET}@127.0.0.1:{port}/?authSource=admin"
+    with start_server(stack, uri=uri, ACCESS_LOG="1") as server:
+        reply = ask(server, "/mongo")
+        assert reply.status == 503
+        assert SECRET not in reply.body.decode()
+        server.stop()
+        assert SECRET not in log_of(server)
+
+
+def _start(stack: Stack, settings: dict[str, str], within_s: float = 20) -> tuple[int | None, list[str]]:
+    """Run the stack's command and return its exit status and what it wrote; None when it did not end."""
+    process = subprocess.Popen(
+        stack.command.split(),
+        cwd=stack.app.folder,
+        env={**environment(stack.app), "MONGODB_URI": "mongodb://127.0.0.1:1", **settings},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        text=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=within_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        output, _ = process.communicate()
+        return None, output.splitlines()
+    left = [other.pid for other in psutil.process_iter() if _session(other.pid) == process.pid]
+    assert left == []
+    return process.returncode, [line for line in output.splitlines() if line.strip()]
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def _workers(server: Server) -> list[psutil.Process]:
+    """Return the processes that serve requests: the youngest generation, uWSGI's router left out."""
+    parents = {process.ppid() for process in server.processes()}
+    children = [process for process in server.processes() if process.pid not in parents]
+    return [child for child in children if child.ppid() != os.getpid() and not _is_router(server, child)]
+
+
+def _is_router(server: Server, process: psutil.Process) -> bool:
+    if not server.stack.command.endswith("uwsgi-gevent"):
+        return False
+    return any(
+        connection.status == psutil.CONN_LISTEN and connection.laddr.port == server.port
+        for connection in process.net_connections("tcp")
+    )
+
+
+def _wait_until_accepted(server: Server, count: int) -> None:
+    def accepted() -> bool:
+        mine = [
+            connection
+            for process in server.processes()
+            for connection in process.net_connections("tcp")
+            if connection.status == psutil.CONN_ESTABLISHED and connection.laddr.port == server.port
+        ]
+        return len(mine) >= count
+
+    wait_until(accepted, 10, f"{count} accepted connections")
+    # The request follows the connection on loopback at once, but the server must have read it.
+    time.sleep(0.3)

@@ -1,0 +1,256 @@
+"""Started servers, from outside: stopping, dying workers, odd requests. No database is needed, and none is there."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from pathlib import Path
+
+import psutil
+import pytest
+
+APP = Path(__file__).resolve().parent.parent
+GET = b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def until(condition: Callable[[], object], timeout_s: float = 10) -> float:
+    """Wait until ``condition`` holds and return how long that took, in seconds."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() < started + timeout_s, f"not within {timeout_s} s: {condition}"
+        time.sleep(0.02)
+    return time.monotonic() - started
+
+
+class Server:
+    def __init__(self, script: str, log: Path, **settings: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, script],
+                cwd=APP,
+                # Nothing listens there.
+                env={**os.environ, "PORT": str(self.port), "MONGODB_URI": "mongodb://127.0.0.1:1", **settings},
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def ask(self, path: str) -> tuple[int, bytes]:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request("GET", path)
+            reply = connection.getresponse()
+            return reply.status, reply.read()
+        finally:
+            connection.close()
+
+    def answers(self) -> bool:
+        try:
+            return self.ask("/sleep?ms=0") == (200, b'{"slept_ms":0}')
+        except OSError:
+            return False
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def workers(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(20)
+
+    def session(self) -> list[int]:
+        """Return every process of it that is still there."""
+        there = []
+        for process in psutil.process_iter():
+            try:
+                if os.getsid(process.pid) == self.process.pid and process.status() != psutil.STATUS_ZOMBIE:
+                    there.append(process.pid)
+            except (ProcessLookupError, psutil.NoSuchProcess):
+                continue
+        return there
+
+
+Start = Callable[..., Server]
+
+
+@pytest.fixture(params=["serve_motor.py", "serve_pymongo.py"])
+def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
+    started: list[Server] = []
+
+    def start_one(ready: bool = True, **settings: str) -> Server:
+        server = Server(request.param, tmp_path / f"{len(started)}.log", **{"WEB_CONCURRENCY": "2", **settings})
+        started.append(server)
+        if ready:
+            until(server.answers)
+        return server
+
+    yield start_one
+    for server in started:
+        for pid in server.session():
+            os.kill(pid, signal.SIGKILL)
+        server.process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_answers_what_was_accepted_and_closes_what_is_idle(start: Start, number: signal.Signals) -> None:
+    server = start()
+    untouched, kept = server.connect(), server.connect()
+    kept.sendall(GET % b"/sleep?ms=0")
+    assert kept.recv(4096).endswith(b'{"slept_ms":0}')
+    with ThreadPoolExecutor(20) as clients:
+        sleepers = [clients.submit(server.ask, "/sleep?ms=1500") for _ in range(20)]
+        until(lambda: sum(len(worker.net_connections()) for worker in server.workers()) >= 22)
+        time.sleep(0.2)  # a request follows its connection; that it has been read cannot be seen from here
+        started = time.monotonic()
+        server.process.send_signal(number)
+        assert untouched.recv(1) == kept.recv(1) == b""
+        assert time.monotonic() - started < 1
+        with pytest.raises(ConnectionRefusedError):
+            server.connect()
+        assert [sleeper.result() for sleeper in sleepers] == [(200, b'{"slept_ms":1500}')] * 20
+    assert server.process.wait(5) == 0
+    assert time.monotonic() - started < 4
+    assert server.session() == []
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_a_reply_while_it_stops_says_that_the_connection_closes(start: Start) -> None:
+    server = start(WEB_CONCURRENCY="1")
+    with server.connect() as client:
+        client.sendall(GET % b"/sleep?ms=600")
+        time.sleep(0.2)
+        server.process.send_signal(signal.SIGTERM)
+        reply = b"".join(iter(lambda: client.recv(4096), b""))
+    assert b"\r\nConnection: close\r\n" in reply
+    assert reply.endswith(b'{"slept_ms":600}')
+
+
+def test_a_client_that_reads_and_sends_nothing_more_does_not_hold_the_stop_up(start: Start) -> None:
+    server = start()
+    with server.connect() as half:
+        half.sendall(b"GET /sleep?ms=0 HTTP/1.1\r\nHost:")
+        started = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - started < 3
+
+
+def test_a_killed_worker_is_replaced_and_the_other_serves_on(start: Start) -> None:
+    server = start()
+    victim, other = server.workers()
+    victim.kill()
+    assert until(lambda: len(server.workers()) == 2 and victim not in server.workers()) < 3
+    assert other in server.workers()
+    until(server.answers)
+    assert "was killed by SIGKILL" in server.log.read_text()
+    assert server.stop() == 0
+
+
+def test_a_worker_that_is_told_to_stop_drains_and_is_replaced(start: Start) -> None:
+    server = start(WEB_CONCURRENCY="1")
+    (worker,) = server.workers()
+    with server.connect() as client:
+        client.sendall(GET % b"/sleep?ms=500")
+        time.sleep(0.2)
+        worker.terminate()
+        assert client.recv(4096).endswith(b'{"slept_ms":500}')
+    until(lambda: [pid for pid in server.workers() if pid != worker])
+    until(server.answers)
+    assert server.stop() == 0
+
+
+def test_no_worker_outlives_its_supervisor(start: Start) -> None:
+    server = start()
+    server.process.kill()
+    server.process.wait()
+    until(lambda: server.session() == [], 5)
+
+
+def test_workers_that_cannot_start_end_the_service(start: Start, tmp_path: Path) -> None:
+    # The driver is there for the supervisor, which parses the URI with it; its async client is broken.
+    (tmp_path / "sitecustomize.py").write_text("import uvloop\nuvloop.new_event_loop = lambda: 1 / 0\n")
+    server = start(ready=False, PYTHONPATH=str(tmp_path))
+    assert server.process.wait(20) == 1
+    assert server.session() == []
+    assert "could not start: stopping" in server.log.read_text()
+
+
+def test_a_used_port_is_one_line(start: Start) -> None:
+    server = start()
+    second = start(ready=False, PORT=str(server.port))
+    assert second.process.wait(10) == 2
+    assert second.log.read_text().splitlines() == [
+        f"PORT {server.port} is in use on 127.0.0.1: stop what listens there, or set another PORT"
+    ]
+    assert server.answers()
+
+
+@pytest.mark.parametrize(("name", "value"), [("PORT", "abc"), ("THREADS", "0"), ("HOST", "nowhere.invalid")])
+def test_a_bad_setting_is_one_line(start: Start, name: str, value: str) -> None:
+    server = start(ready=False, **{name: value})
+    assert server.process.wait(10) == 2
+    (line,) = server.log.read_text().splitlines()
+    assert name in line
+    assert server.session() == []
+
+
+def test_503_within_two_and_a_half_seconds_when_the_database_is_down(start: Start) -> None:
+    server = start()
+    with ThreadPoolExecutor(20) as clients:
+        started = time.monotonic()
+        replies = list(clients.map(server.ask, ["/mongo"] * 20))
+        assert time.monotonic() - started < 2.5
+    assert replies == [(503, b'{"error":"database unavailable"}')] * 20
+
+
+def test_more_connections_than_allowed_are_closed(start: Start) -> None:
+    server = start(WEB_CONCURRENCY="1", WORKER_CONNECTIONS="3")
+    kept = [server.connect() for _ in range(3)]
+    for client in kept:
+        client.sendall(GET % b"/sleep?ms=0")
+        assert client.recv(4096)
+    with server.connect() as one_more:
+        assert one_more.recv(1) == b""
+    kept.pop().close()
+    until(server.answers)
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET /mongo HTTP/1.1\r\n\r\n",
+        b"GET /mongo HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET /mongo HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+        b"POST /mongo HTTP/1.1\r\nHost: a\r\nContent-Length: 65537\r\n\r\n",
+        b"POST /mongo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /mongo HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 16_384 + b"\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\r\n\r\n",
+    ],
+)
+def test_a_malformed_request_is_refused_and_its_connection_closed(start: Start, request_bytes: bytes) -> None:
+    server = start(WEB_CONCURRENCY="1")
+    with server.connect() as client:
+        client.sendall(request_bytes)
+        reply = b"".join(iter(lambda: client.recv(4096), b""))
+    assert reply == b"" or reply.startswith(b"HTTP/1.1 400 ")
+    assert server.answers()
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_requests_in_one_piece_are_answered_in_order(start: Start) -> None:
+    server = start()
+    with server.connect() as client:
+        client.sendall(GET % b"/sleep?ms=100" + GET % b"/nothing" + b"GET /sleep?ms=2 HTTP/1.0\r\n\r\n")
+        replies = b"".join(iter(lambda: client.recv(4096), b""))
+    bodies = [replies.index(body) for body in (b'{"slept_ms":100}', b'{"error":"not found"}', b'{"slept_ms":2}')]
+    assert bodies == sorted(bodies)
