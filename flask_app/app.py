@@ -1,6 +1,7 @@
 """The service: three small handlers, and every error as JSON."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from flask import Flask, Response, request
@@ -9,6 +10,8 @@ from werkzeug.exceptions import BadRequest, HTTPException
 
 from database import Articles
 from extended_json import encode
+
+View = Callable[[], Response]
 
 _LONGEST_SLEEP_MS = 10_000
 _ERRORS = {404: "not found", 405: "method not allowed", 500: "internal error"}
@@ -20,7 +23,7 @@ def create_app(articles: Articles) -> Flask:
     # `//mongo` is another path, not a redirect to `/mongo`.
     app.url_map.merge_slashes = False
 
-    def route(path: str) -> Any:
+    def route(path: str) -> Callable[[View], View]:
         # OPTIONS is a method like any other that is not served: 405.
         return app.get(path, provide_automatic_options=False)
 

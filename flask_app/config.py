@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+from pymongo import MongoClient
 from pymongo.errors import PyMongoError
-from pymongo.uri_parser import parse_uri
+from pymongo.uri_parser import split_options
 
 # PyMongo opens connections only as they are needed, so this is a ceiling, not a cost. 20 connections limit a process
 # to 20 / latency finds a second; 400 under gevent were slower than 100 (measured, see README.md).
@@ -25,7 +26,10 @@ class BadSetting(Exception):
 
 @dataclass(frozen=True)
 class Config:
-    """Times in seconds. ``workers`` and ``threads`` are None where the launch file decides."""
+    """Times in seconds. ``workers`` and ``threads`` are None where the launch file decides.
+
+    A ``max_pool_size`` of 0, which only the MONGODB_URI can ask for, is no limit.
+    """
 
     host: str
     port: int
@@ -43,23 +47,26 @@ class Config:
         """Return the settings. Raises BadSetting for the first that cannot be used."""
         read = _Reader(environment)
         threads = read.optional_integer("THREADS", most=10_000)
-        mongodb_uri = _valid_uri(read.text("MONGODB_URI", _DEFAULT_URI))
         # A thread that finds no connection would wait for another thread's.
-        pool_size = parse_uri(mongodb_uri, warn=False)["options"].get("maxPoolSize") or max(
-            _DEFAULT_POOL_SIZE, threads or 0
-        )
+        pool_size = read.integer("MONGODB_MAX_POOL_SIZE", max(_DEFAULT_POOL_SIZE, threads or 0), most=100_000)
+        mongodb_uri = read.text("MONGODB_URI", _DEFAULT_URI)
         return cls(
             host=read.text("HOST", "127.0.0.1"),
             port=read.integer("PORT", 5000, most=65_535),
             mongodb_uri=mongodb_uri,
             database=_valid_database(read.text("MONGODB_DATABASE", "articles")),
-            max_pool_size=read.integer("MONGODB_MAX_POOL_SIZE", pool_size, most=100_000),
+            max_pool_size=_pool_size_of(mongodb_uri, pool_size),
             workers=read.optional_integer("WEB_CONCURRENCY", most=1000),
             threads=threads,
             worker_connections=read.integer("WORKER_CONNECTIONS", 5000, most=100_000),
             db_timeout_s=read.integer("DB_TIMEOUT_MS", 10_000, most=600_000) / 1000,
             access_log=read.integer("ACCESS_LOG", 0, least=0, most=1) == 1,
         )
+
+    @property
+    def address(self) -> str:
+        """``HOST:PORT`` as servers read it, an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def load() -> Config:
@@ -69,6 +76,12 @@ def load() -> Config:
     except BadSetting as reason:
         print(reason, file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def options_of(uri: str) -> set[str]:
+    """Return the names of the options in ``uri``, in lower case."""
+    _, _, query = uri.partition("?")
+    return {name.lower() for name in split_options(query, validate=False)} if query else set()
 
 
 def usable_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
@@ -97,14 +110,19 @@ class _Reader:
         return self.integer(name, 1, most=most) if self._environment.get(name) else None
 
 
-def _valid_uri(uri: str) -> str:
+def _pool_size_of(uri: str, default: int) -> int:
+    """Return the pool size of a client of ``uri``. Raises BadSetting when the driver cannot make one."""
+    if not uri.startswith(("mongodb://", "mongodb+srv://")):  # the driver would take it for the name of a host
+        raise BadSetting("MONGODB_URI must start with mongodb:// or mongodb+srv://")
     try:
-        # Warnings would quote options; the driver warns again when the client is made.
-        parse_uri(uri, warn=False)
+        # With connect=False it reads the URI, and asks neither the network nor a database that may come up later.
+        with MongoClient[dict[str, Any]](uri, connect=False) as client:
+            return int(client.options.pool_options.max_pool_size or 0) if "maxpoolsize" in options_of(uri) else default
+    except OSError as error:
+        raise BadSetting(f"MONGODB_URI names a file that cannot be read: {error.filename}") from None
     except (PyMongoError, ValueError):
         # The driver's message may hold a part of the password.
         raise BadSetting("MONGODB_URI must be a MongoDB connection string that the driver can parse") from None
-    return uri
 
 
 def _valid_database(name: str) -> str:

@@ -9,9 +9,8 @@ from typing import Any
 from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, NetworkTimeout, ServerSelectionTimeoutError, WaitQueueTimeoutError
-from pymongo.uri_parser import parse_uri
 
-from config import Config
+from config import Config, options_of
 
 Document = dict[str, Any]
 
@@ -68,14 +67,15 @@ class Articles:
         if self._client is None:
             with self._opening:
                 if self._client is None:
-                    self._client = _connect(self._config)
+                    self._client = connect(self._config)
                     atexit.register(self._client.close)
         return self._client
 
 
-def _connect(config: Config) -> MongoClient[Document]:
+def connect(config: Config) -> MongoClient[Document]:
+    """Return a client for the server that ``config`` names: its options first, then those of this service."""
     timeout_ms = round(config.db_timeout_s * 1000)
-    options = {
+    options: dict[str, Any] = {
         "maxPoolSize": config.max_pool_size,
         "heartbeatFrequencyMS": _HEARTBEAT_MS,
         "serverSelectionTimeoutMS": _SELECTION_TIMEOUT_MS,
@@ -86,8 +86,7 @@ def _connect(config: Config) -> MongoClient[Document]:
         # The driver would also retry after a timeout, and a request would wait for twice DB_TIMEOUT_MS.
         "retryReads": False,
     }
-    # Options of the MONGODB_URI win over those here, but for the pool size, which has a variable of its own.
-    given = {name.lower() for name in parse_uri(config.mongodb_uri, warn=False)["options"]} - {"maxpoolsize"}
+    given = options_of(config.mongodb_uri)
     return MongoClient(
         config.mongodb_uri, **{name: value for name, value in options.items() if name.lower() not in given}
     )

@@ -13,7 +13,7 @@ from config import load, usable_cpus  # noqa: E402
 
 _config = load()
 
-bind = f"{_config.host}:{_config.port}"
+bind = _config.address
 worker_class = "gevent"
 # Waiting costs no worker here, so more processes than processors bring nothing (measured, see README.md).
 workers = _config.workers or usable_cpus()

@@ -4,7 +4,7 @@ from config import load, usable_cpus
 
 _config = load()
 
-bind = f"{_config.host}:{_config.port}"
+bind = _config.address
 worker_class = "gthread"
 # Python runs one thread at a time in each process, so one process for each processor.
 workers = _config.workers or usable_cpus()

@@ -4,7 +4,7 @@ from config import load, usable_cpus
 
 _config = load()
 
-bind = f"{_config.host}:{_config.port}"
+bind = _config.address
 worker_class = "sync"
 # A worker that waits for the database serves nobody: twice the processors and one keep them busy while some wait.
 workers = _config.workers or 2 * usable_cpus() + 1

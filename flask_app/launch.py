@@ -58,8 +58,7 @@ def _uwsgi_environment(config: Config) -> dict[str, str]:
     """Return what the .ini files read, for uWSGI has no expressions."""
     workers = config.workers or usable_cpus()
     return {
-        "HOST": config.host,
-        "PORT": str(config.port),
+        "ADDRESS": config.address,
         "WEB_CONCURRENCY": str(workers),
         "THREADS": str(config.threads or -(-_UWSGI_THREADS // workers)),
         "WORKER_CONNECTIONS": str(config.worker_connections),

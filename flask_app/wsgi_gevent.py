@@ -19,7 +19,7 @@ from database import Articles  # noqa: E402
 _config = load()
 # The driver's pool is not fair under gevent: the greenlet that returns a connection takes it again before one that
 # waits wakes up. This queue is first come, first served.
-_connections = BoundedSemaphore(_config.max_pool_size)
+_connections = BoundedSemaphore(_config.max_pool_size or _config.worker_connections)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import { inspect } from 'node:util';
 
 const DATABASE_NAME = /^[^\0/\\. "$*<>:|?]{1,63}$/;
 const LONGEST_SLEEP_MS = 10_000;
@@ -35,14 +36,14 @@ export function readConfig(environment) {
     const given = text(name, String(fallback));
     const value = Number(given);
     if (!/^[0-9]{1,9}$/.test(given) || value < least || value > most) {
-      throw new BadSetting(`${name} must be an integer from ${least} to ${most}, not '${given}'`);
+      throw new BadSetting(`${name} must be an integer from ${least} to ${most}, not ${quoted(given)}`);
     }
     return value;
   };
 
   const mongodbDatabase = text('MONGODB_DATABASE', 'articles');
   if (!DATABASE_NAME.test(mongodbDatabase)) {
-    throw new BadSetting(`MONGODB_DATABASE must be a valid database name, not '${mongodbDatabase}'`);
+    throw new BadSetting(`MONGODB_DATABASE must be a valid database name, not ${quoted(mongodbDatabase)}`);
   }
   const dbTimeoutMs = integer('DB_TIMEOUT_MS', 10_000, { most: 600_000 });
 
@@ -68,6 +69,11 @@ export function readConfig(environment) {
 export function usableCpus(cgroup = '/sys/fs/cgroup') {
   const quota = quotaV2(`${cgroup}/cpu.max`) ?? quotaV1(`${cgroup}/cpu`) ?? Infinity;
   return Math.max(1, Math.min(availableParallelism(), Math.ceil(quota)));
+}
+
+// On one line whatever it holds.
+function quoted(value) {
+  return inspect(value, { breakLength: Infinity });
 }
 
 function quotaV2(file) {

@@ -4,8 +4,8 @@ import { MongoClient, MongoError } from 'mongodb';
 import { BadSetting } from './config.js';
 
 const DEFAULTS = {
-  // Within 2.5 s of the database's end a request must be told so.
-  serverSelectionTimeoutMS: 2000,
+  // Within 2.5 s of the database's end a request must be told so, and the driver may need some of them to find out.
+  serverSelectionTimeoutMS: 1500,
   connectTimeoutMS: 1000,
   // A server that no longer answers is given up after these two together, instead of after 11 s.
   heartbeatFrequencyMS: 2000,
@@ -60,7 +60,7 @@ export class Database {
    */
   async findFirst(collection) {
     try {
-      return await withDeadline(this.#database.collection(collection).findOne(), this.#timeoutMs);
+      return await withDeadline(this.#find(collection), this.#timeoutMs);
     } catch (error) {
       // Names that cannot be resolved and TLS files that cannot be read come as errors of the system.
       if (error instanceof MongoError || error.syscall !== undefined) {
@@ -68,6 +68,13 @@ export class Database {
       }
       throw error;
     }
+  }
+
+  async #find(collection) {
+    // A client that could not connect at its first use stays closed, whatever comes back, until it is told to connect.
+    // A connected one has nothing to do here.
+    await this.#client.connect();
+    return this.#database.collection(collection).findOne();
   }
 
   async close() {

@@ -28,10 +28,15 @@ lazy val app = (project in file("."))
     // play-test brings Selenium, in whatever version is the newest. The tests here start a server and ask it.
     libraryDependencies ~= (_.filterNot(_.name == "play-test")),
     // Of the Netty backend Maven Central has nothing newer; it runs with every Play 3.0.
-    libraryDependencies ~= (_.map(module => if (module.name == "play-netty-server") module.withRevision("3.0.8") else module)),
+    libraryDependencies ~= (_.map(module =>
+      if (module.name == "play-netty-server") module.withRevision("3.0.8") else module
+    )),
     // The tests start the application as a process of its own, with the class path of theirs.
-    Test / fork             := true,
-    Compile / mainClass     := Some("articles.Main"),
+    Test / fork         := true,
+    Compile / mainClass := Some("articles.Main"),
+    // The heap of the staged application (-J: for the JVM). 5,000 connections with a request each under way leave half
+    // of it free; JAVA_OPTS=-Xmx1g or an argument -J-Xmx1g says otherwise.
+    Universal / javaOptions ++= Seq("-J-Xms512m", "-J-Xmx512m", "-J-XX:+ExitOnOutOfMemoryError"),
     // Nobody reads the API pages of an application.
     Compile / doc / sources := Nil
   )

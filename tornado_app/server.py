@@ -47,18 +47,18 @@ def run(config: Config, connect: Connect) -> int:
     _log_to_stderr(config.access_log)
     _raise_open_file_limit()
     try:
-        listeners = _listen(config.host, config.port)
+        listeners = _listen(config.host, config.port, config.workers)
     except BadSetting as reason:
         print(reason, file=sys.stderr)
         return 2
     drain_limit_s = max(LONGEST_SLEEP_S, config.db_timeout_s) + _STOP_SPARE_S
 
-    def work(lifeline: Lifeline) -> None:
+    def work(own_listeners: Sequence[socket.socket], lifeline: Lifeline) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(config, connect, listeners, lifeline, drain_limit_s))
+            runner.run(_serve(config, connect, own_listeners, lifeline, drain_limit_s))
 
     print(f"Serving on {config.host}, port {config.port}, processes: {config.workers}", file=sys.stderr, flush=True)
-    return Supervisor(work, listeners, drain_limit_s + _STOP_SPARE_S).run(config.workers)
+    return Supervisor(work, listeners, drain_limit_s + _STOP_SPARE_S).run()
 
 
 async def _serve(
@@ -84,10 +84,17 @@ async def _serve(
         await server.drain(drain_limit_s)
 
 
-def _listen(host: str, port: int) -> list[socket.socket]:
-    """Return the sockets that all workers share. Raises BadSetting."""
+def _listen(host: str, port: int, workers: int) -> list[list[socket.socket]]:
+    """Return listening sockets for each worker. Raises BadSetting.
+
+    With SO_REUSEPORT the kernel spreads new connections evenly. From one socket that all share, the worker that wakes
+    up first takes what it finds: of 200 connections the one had 152, the other 48 (measured, see README.md).
+    """
     try:
-        return bind_sockets(port, host, backlog=_BACKLOG)
+        # SO_REUSEPORT would also let a second server start on a port that is taken.
+        for probe in bind_sockets(port, host):
+            probe.close()
+        return [bind_sockets(port, host, backlog=_BACKLOG, reuse_port=True) for _ in range(workers)]
     except (socket.gaierror, UnicodeError):
         raise BadSetting(f"HOST must be an address of this machine, not {host!r}") from None
     except OSError as error:

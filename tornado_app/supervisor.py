@@ -40,6 +40,7 @@ class Lifeline:
 
 @dataclass(frozen=True)
 class _Worker:
+    place: int
     channel: socket.socket
     started_s: float = field(default_factory=time.monotonic)
 
@@ -47,13 +48,17 @@ class _Worker:
 class Supervisor:
     """Keeps worker processes running until SIGTERM or SIGINT, which it passes on to them.
 
-    ``work`` runs in each: it sets its own handlers for both signals, calls ``Lifeline.ready``, and returns when it has
-    stopped. One that takes longer than ``stop_limit_s`` to stop is killed. ``listeners`` are the sockets that the
-    workers share.
+    There is one for each group of ``listeners``, the sockets that it accepts from; its successor takes them over, and
+    with them the connections that wait there. ``work`` runs in each worker: it sets its own handlers for both
+    signals, calls ``Lifeline.ready``, and returns when it has stopped. One that takes longer than ``stop_limit_s`` to
+    stop is killed.
     """
 
     def __init__(
-        self, work: Callable[[Lifeline], None], listeners: Sequence[socket.socket], stop_limit_s: float
+        self,
+        work: Callable[[Sequence[socket.socket], Lifeline], None],
+        listeners: Sequence[Sequence[socket.socket]],
+        stop_limit_s: float,
     ) -> None:
         self._work = work
         self._listeners = listeners
@@ -61,13 +66,13 @@ class Supervisor:
         self._workers: dict[int, _Worker] = {}
         self._stopping = False
 
-    def run(self, count: int) -> int:
-        """Run ``count`` workers. Return the exit status: 0 when all have stopped as they were told to."""
+    def run(self) -> int:
+        """Return the exit status when all workers have ended: 0 when they have stopped as they were told to."""
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         signal.signal(signal.SIGALRM, self._kill)
-        for _ in range(count):
-            self._start()
+        for place in range(len(self._listeners)):
+            self._start(place)
         status = 0
         failed_starts = 0
         while self._workers:
@@ -88,10 +93,10 @@ class Supervisor:
                 self._stop()
                 continue
             time.sleep(max(0.0, worker.started_s + _SHORTEST_LIFE_S - time.monotonic()))
-            self._start()
+            self._start(worker.place)
         return status
 
-    def _start(self) -> None:
+    def _start(self, place: int) -> None:
         # A signal that comes in here waits: for this process until it knows the worker, for the worker until it has
         # its own handlers.
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
@@ -100,18 +105,21 @@ class Supervisor:
             pid = os.fork()
             if pid == 0:
                 ours.close()
-                self._become_worker(theirs)
+                self._become_worker(place, theirs)
             theirs.close()
-            self._workers[pid] = _Worker(ours)
+            self._workers[pid] = _Worker(place, ours)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
 
-    def _become_worker(self, channel: socket.socket) -> NoReturn:
-        # The supervisor's ends must be open in the supervisor alone, or its death goes unnoticed.
+    def _become_worker(self, place: int, channel: socket.socket) -> NoReturn:
+        # What belongs to the others must not stay open here: a listener would go on taking connections that nobody
+        # accepts, and with a copy of the supervisor's ends its death would go unnoticed.
         for other in self._workers.values():
             other.channel.close()
+        for group in (*self._listeners[:place], *self._listeners[place + 1 :]):
+            _close(group)
         status = 1
         try:
-            self._work(Lifeline(channel))
+            self._work(self._listeners[place], Lifeline(channel))
             status = 0
         except BaseException:
             traceback.print_exc()
@@ -122,9 +130,8 @@ class Supervisor:
 
     def _stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
         self._stopping = True
-        # While this copy is open the kernel goes on completing connections that nobody will accept.
-        for listener in self._listeners:
-            listener.close()
+        for group in self._listeners:
+            _close(group)
         signal.setitimer(signal.ITIMER_REAL, self._stop_limit_s)
         for pid in self._workers:
             os.kill(pid, signal.SIGTERM)
@@ -132,6 +139,11 @@ class Supervisor:
     def _kill(self, _signal: int, _frame: FrameType | None) -> None:
         for pid in self._workers:
             os.kill(pid, signal.SIGKILL)
+
+
+def _close(listeners: Sequence[socket.socket]) -> None:
+    for listener in listeners:
+        listener.close()
 
 
 def _ending(wait_status: int) -> str:

@@ -1,6 +1,7 @@
 """The handlers, with articles that need no database."""
 
 import logging
+import time
 from datetime import datetime
 from typing import Any
 
@@ -57,9 +58,9 @@ class ContractTest(_ServedApp):
     def test_sleep(self) -> None:
         assert self.ask("/sleep?ms=0").body == b'{"slept_ms":0}'
         assert self.ask("/sleep?x=1&ms=00030").body == b'{"slept_ms":30}'
-        reply = self.ask("/sleep")
-        assert reply.body == b'{"slept_ms":1000}'
-        assert reply.request_time >= 0.99
+        started = time.monotonic()
+        assert self.ask("/sleep").body == b'{"slept_ms":1000}'
+        assert time.monotonic() - started >= 0.99
 
     def test_sleep_refuses_what_is_no_number_of_milliseconds(self) -> None:
         for ms in ("", "-1", "+5", "1.0", "10001", "100000", "abc", "%D9%A1", "%ff", "5%20", "5%0A", "1&ms=1"):

@@ -1,104 +1,14 @@
 """Started servers, from outside: stopping, dying workers, odd requests. No database is needed, and none is there."""
 
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection
 from pathlib import Path
 
-import psutil
 import pytest
+from conftest import Start, until
 
-APP = Path(__file__).resolve().parent.parent
 GET = b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"
-
-
-def until(condition: Callable[[], object], timeout_s: float = 10) -> float:
-    """Wait until ``condition`` holds and return how long that took, in seconds."""
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() < started + timeout_s, f"not within {timeout_s} s: {condition}"
-        time.sleep(0.02)
-    return time.monotonic() - started
-
-
-class Server:
-    def __init__(self, script: str, log: Path, **settings: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.log = log
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, script],
-                cwd=APP,
-                # Nothing listens there.
-                env={**os.environ, "PORT": str(self.port), "MONGODB_URI": "mongodb://127.0.0.1:1", **settings},
-                stderr=output,
-                start_new_session=True,
-            )
-
-    def ask(self, path: str) -> tuple[int, bytes]:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
-        try:
-            connection.request("GET", path)
-            reply = connection.getresponse()
-            return reply.status, reply.read()
-        finally:
-            connection.close()
-
-    def answers(self) -> bool:
-        try:
-            return self.ask("/sleep?ms=0") == (200, b'{"slept_ms":0}')
-        except OSError:
-            return False
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
-
-    def workers(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children()
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(20)
-
-    def session(self) -> list[int]:
-        """Return every process of it that is still there."""
-        there = []
-        for process in psutil.process_iter():
-            try:
-                if os.getsid(process.pid) == self.process.pid and process.status() != psutil.STATUS_ZOMBIE:
-                    there.append(process.pid)
-            except (ProcessLookupError, psutil.NoSuchProcess):
-                continue
-        return there
-
-
-Start = Callable[..., Server]
-
-
-@pytest.fixture(params=["serve_motor.py", "serve_pymongo.py"])
-def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
-    started: list[Server] = []
-
-    def start_one(ready: bool = True, **settings: str) -> Server:
-        server = Server(request.param, tmp_path / f"{len(started)}.log", **{"WEB_CONCURRENCY": "2", **settings})
-        started.append(server)
-        if ready:
-            until(server.answers)
-        return server
-
-    yield start_one
-    for server in started:
-        for pid in server.session():
-            os.kill(pid, signal.SIGKILL)
-        server.process.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -109,7 +19,7 @@ def test_a_stop_answers_what_was_accepted_and_closes_what_is_idle(start: Start, 
     assert kept.recv(4096).endswith(b'{"slept_ms":0}')
     with ThreadPoolExecutor(20) as clients:
         sleepers = [clients.submit(server.ask, "/sleep?ms=1500") for _ in range(20)]
-        until(lambda: sum(len(worker.net_connections()) for worker in server.workers()) >= 22)
+        until(lambda: server.accepted() == 22)
         time.sleep(0.2)  # a request follows its connection; that it has been read cannot be seen from here
         started = time.monotonic()
         server.process.send_signal(number)
@@ -120,7 +30,7 @@ def test_a_stop_answers_what_was_accepted_and_closes_what_is_idle(start: Start, 
         assert [sleeper.result() for sleeper in sleepers] == [(200, b'{"slept_ms":1500}')] * 20
     assert server.process.wait(5) == 0
     assert time.monotonic() - started < 4
-    assert server.session() == []
+    assert server.is_gone()
     assert "Traceback" not in server.log.read_text()
 
 
@@ -172,7 +82,7 @@ def test_no_worker_outlives_its_supervisor(start: Start) -> None:
     server = start()
     server.process.kill()
     server.process.wait()
-    until(lambda: server.session() == [], 5)
+    until(lambda: server.is_gone(), 5)
 
 
 def test_workers_that_cannot_start_end_the_service(start: Start, tmp_path: Path) -> None:
@@ -180,7 +90,7 @@ def test_workers_that_cannot_start_end_the_service(start: Start, tmp_path: Path)
     (tmp_path / "sitecustomize.py").write_text("import uvloop\nuvloop.new_event_loop = lambda: 1 / 0\n")
     server = start(ready=False, PYTHONPATH=str(tmp_path))
     assert server.process.wait(20) == 1
-    assert server.session() == []
+    assert server.is_gone()
     assert "could not start: stopping" in server.log.read_text()
 
 
@@ -200,7 +110,7 @@ def test_a_bad_setting_is_one_line(start: Start, name: str, value: str) -> None:
     assert server.process.wait(10) == 2
     (line,) = server.log.read_text().splitlines()
     assert name in line
-    assert server.session() == []
+    assert server.is_gone()
 
 
 def test_503_within_two_and_a_half_seconds_when_the_database_is_down(start: Start) -> None:

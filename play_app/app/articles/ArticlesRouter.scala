@@ -48,8 +48,9 @@ final class ArticlesRouter[D: ExtendedJson](
 
   private def sleep = Action.async { request =>
     sleepMs(request) match {
-      case Some(ms) => after(ms.millis, actorSystem.scheduler)(Future.successful(Ok(s"""{"slept_ms":$ms}""").as("application/json")))
-      case None     => Future.successful(JsonError(BadRequest, "ms must be an integer from 0 to 10000"))
+      case Some(ms) =>
+        after(ms.millis, actorSystem.scheduler)(Future.successful(Ok(s"""{"slept_ms":$ms}""").as("application/json")))
+      case None => Future.successful(JsonError(BadRequest, "ms must be an integer from 0 to 10000"))
     }
   }
 

@@ -9,7 +9,8 @@ import com.mongodb.client.MongoClients
 import com.mongodb.{ ConnectionString, MongoClientSettings, MongoException }
 import org.bson.BsonDocument
 
-/** Documents by the official driver, which blocks: in threads of its own, so that the threads that serve requests never wait.
+/** Documents by the official driver, which blocks: in threads of its own, so that the threads that serve requests never
+  * wait.
   *
   * A thread has a connection whenever it needs one, so requests wait in one place only, the queue of the threads, in
   * the order in which they came.
@@ -26,11 +27,11 @@ final class BlockingStore(settings: Settings) extends DocumentStore[BsonDocument
     .applyConnectionString(uri)
     .build()
 
-  private val client              = MongoClients.create(clientSettings)
-  private val database            = client.getDatabase(settings.database)
-  private val selectionTimeoutMs  = clientSettings.getClusterSettings.getServerSelectionTimeout(TimeUnit.MILLISECONDS)
-  private val threads             = Executors.newFixedThreadPool(settings.threads, BlockingStore.namedThread(_))
-  private val blocking            = ExecutionContext.fromExecutor(threads)
+  private val client             = MongoClients.create(clientSettings)
+  private val database           = client.getDatabase(settings.database)
+  private val selectionTimeoutMs = clientSettings.getClusterSettings.getServerSelectionTimeout(TimeUnit.MILLISECONDS)
+  private val threads            = Executors.newFixedThreadPool(settings.threads, BlockingStore.namedThread(_))
+  private val blocking           = ExecutionContext.fromExecutor(threads)
 
   override def findOne(collection: String): Future[Option[BsonDocument]] = {
     val arrived = System.nanoTime()

@@ -23,23 +23,25 @@ final class DrainingServerProvider extends ServerProvider {
   }
 }
 
-private final class DrainingServer(context: ServerProvider.Context, connections: Connections)
+final private class DrainingServer(context: ServerProvider.Context, connections: Connections)
     extends NettyServer(context.config, context.appProvider, context.stopHook, context.actorSystem)(
       context.materializer
     ) {
 
-  // Called for each connection. Play's handler is the last of the pipeline; ours goes right before it.
+  // Called for each connection. Play's handler is the last of the pipeline, after the one that pairs heads and bodies.
   override protected[this] def newRequestHandler(): ChannelInboundHandler =
     new CombinedChannelDuplexHandler(super.newRequestHandler(), new ChannelOutboundHandlerAdapter) {
       override def handlerAdded(context: ChannelHandlerContext): Unit = {
-        context.pipeline.addBefore(context.name, "draining", new DrainableConnection(connections))
+        context.pipeline
+          .addBefore("http-handler", "malformed-requests", MalformedRequests)
+          .addBefore(context.name, "draining", new DrainableConnection(connections))
         super.handlerAdded(context)
       }
     }
 }
 
 /** The open connections of a server and the number of requests that they still have to answer. */
-private final class Connections {
+final private class Connections {
   private val open        = ConcurrentHashMap.newKeySet[DrainableConnection]
   private val unanswered  = new AtomicInteger
   private val allAnswered = Promise[Done]()
@@ -66,8 +68,9 @@ private final class Connections {
   }
 }
 
-/** Counts what one connection has been asked and has answered. All but closeIfIdle runs in the connection's event loop. */
-private final class DrainableConnection(connections: Connections) extends ChannelDuplexHandler {
+/** Counts what one connection has been asked and has answered. All but closeIfIdle runs in the connection's event loop.
+  */
+final private class DrainableConnection(connections: Connections) extends ChannelDuplexHandler {
   private var context: ChannelHandlerContext = _
   private var unanswered                     = 0
 

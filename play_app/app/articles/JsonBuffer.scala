@@ -65,7 +65,8 @@ final class JsonBuffer(initialBytes: Int) {
   /** The shortest decimal that reads back as `value`, as Python and JavaScript write it. */
   def double(value: Double): Unit =
     if (value.isNaN) raw("""{"$numberDouble":"NaN"}""")
-    else if (value.isInfinite) raw(if (value > 0) """{"$numberDouble":"Infinity"}""" else """{"$numberDouble":"-Infinity"}""")
+    else if (value.isInfinite)
+      raw(if (value > 0) """{"$numberDouble":"Infinity"}""" else """{"$numberDouble":"-Infinity"}""")
     // Double.toString writes 2.0E-3 as 0.0020 and more digits than needed for many others before Java 19 (JDK-4511638).
     else raw(NumberOutput.toString(value, true))
 
@@ -79,7 +80,7 @@ final class JsonBuffer(initialBytes: Int) {
         raw('.')
         raw(('0' + millis / 100).toChar)
         raw(('0' + millis / 10 % 10).toChar)
-        raw(('0' + millis % 10).toChar)
+        raw(('0' + millis      % 10).toChar)
       }
       raw("""Z"}""")
     } else {

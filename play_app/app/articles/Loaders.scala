@@ -10,7 +10,7 @@ import play.api.{ Application, ApplicationLoader, BuiltInComponentsFromContext, 
 final class ReactiveLoader extends ApplicationLoader {
   override def load(context: Context): Application =
     new ArticlesComponents(context) {
-      private val documents         = new ReactiveStore(settings, actorSystem.scheduler)
+      private val documents       = new ReactiveStore(settings, actorSystem.scheduler)
       override val router: Router = served(documents)
     }.application
 }
@@ -19,7 +19,7 @@ final class ReactiveLoader extends ApplicationLoader {
 final class BlockingLoader extends ApplicationLoader {
   override def load(context: Context): Application =
     new ArticlesComponents(context) {
-      private val documents         = new BlockingStore(settings)
+      private val documents       = new BlockingStore(settings)
       override val router: Router = served(documents)
     }.application
 }

@@ -20,9 +20,9 @@ object Main {
   }
 
   /** A process that says in one line why it does not start. */
-  private final class OneLineProcess(arguments: Seq[String], settings: Settings) extends RealServerProcess(arguments) {
+  final private class OneLineProcess(arguments: Seq[String], settings: Settings) extends RealServerProcess(arguments) {
     override def exit(message: String, cause: Option[Throwable], returnCode: Int): Nothing = cause match {
-      case Some(bad: BadSetting) => fail(bad.getMessage, BadUsage)
+      case Some(bad: BadSetting)          => fail(bad.getMessage, BadUsage)
       case Some(_: ServerListenException) =>
         fail(s"cannot listen on ${settings.host}:${settings.port}: is the port taken?", Failed)
       case Some(error) => fail(s"$message $error", Failed)

@@ -26,7 +26,7 @@ final class ReactiveStore(settings: Settings, scheduler: Scheduler)(implicit ec:
 
   override def findOne(collection: String): Future[Option[BSONDocument]] = {
     val result = Promise[Option[BSONDocument]]()
-    val timer = scheduler.scheduleOnce(settings.dbTimeout) {
+    val timer  = scheduler.scheduleOnce(settings.dbTimeout) {
       result.tryFailure(new DatabaseUnavailable(s"no answer within ${settings.dbTimeout}")): Unit
     }
     reachable().onComplete {
@@ -34,9 +34,10 @@ final class ReactiveStore(settings: Settings, scheduler: Scheduler)(implicit ec:
         turns.take { () =>
           if (result.isCompleted) turns.giveBack()
           else
-            database.collection[BSONCollection](collection).find(BSONDocument.empty).one[BSONDocument].onComplete { found =>
-              turns.giveBack()
-              result.tryComplete(found.recoverWith { case error => Failure(unavailable(error)) })
+            database.collection[BSONCollection](collection).find(BSONDocument.empty).one[BSONDocument].onComplete {
+              found =>
+                turns.giveBack()
+                result.tryComplete(found.recoverWith { case error => Failure(unavailable(error)) })
             }
         }
       case Failure(error) => result.tryFailure(unavailable(error))
@@ -73,7 +74,8 @@ private object ReactiveStore {
         throw new Settings.BadSetting("MONGODB_URI must be a MongoDB connection string that ReactiveMongo can parse")
     }
 
-  /** Fills in what the URI does not say. ReactiveMongo has names of its own for some options that every driver knows. */
+  /** Fills in what the URI does not say. ReactiveMongo has names of its own for some options that every driver knows.
+    */
   private def withDefaults(parsed: MongoConnectionOptions, settings: Settings): MongoConnectionOptions = {
     val standard = new ConnectionString(settings.mongodbUri)
     val query    = settings.mongodbUri.dropWhile(_ != '?').drop(1)
@@ -82,7 +84,7 @@ private object ReactiveStore {
     def unless(name: String)(change: MongoConnectionOptions => MongoConnectionOptions) =
       if (named(name)) identity[MongoConnectionOptions] _ else change
 
-    val poolSize = Option(standard.getMaxConnectionPoolSize).map(_.intValue).orElse(settings.poolSize).getOrElse(20)
+    val poolSize  = Option(standard.getMaxConnectionPoolSize).map(_.intValue).orElse(settings.poolSize).getOrElse(20)
     val selection = Option(standard.getServerSelectionTimeout).fold(2000)(_.intValue).millis
     Seq(
       unless("rm.nbChannelsPerNode")(_.copy(nbChannelsPerNode = poolSize)),

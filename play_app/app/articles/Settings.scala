@@ -10,10 +10,14 @@ import com.mongodb.ConnectionString
 
 /** What the environment says, checked.
   *
-  * @param poolSize connections to MongoDB, where MONGODB_MAX_POOL_SIZE names them; each store has its own default
-  * @param webConcurrency threads of Play's default dispatcher, and of Netty's event loop
-  * @param threads threads that the blocking driver may block
-  * @param dbTimeout the longest that one request waits for a connection and for the operation
+  * @param poolSize
+  *   connections to MongoDB, where MONGODB_MAX_POOL_SIZE names them; each store has its own default
+  * @param webConcurrency
+  *   threads of Play's default dispatcher, and of Netty's event loop
+  * @param threads
+  *   threads that the blocking driver may block
+  * @param dbTimeout
+  *   the longest that one request waits for a connection and for the operation
   */
 final case class Settings(
     host: String,
@@ -101,9 +105,9 @@ object Settings {
   // Play signs sessions and flash messages with it. This application has neither, but a copy of it may.
   private def secret(named: Option[String], host: String): String = named match {
     case Some(secret) if secret.getBytes.length >= 32 => secret
-    case Some(_)                                      => throw new BadSetting("APPLICATION_SECRET must be 32 bytes or longer")
-    case None if isLoopback(host)                     => generatedSecret()
-    case None =>
+    case Some(_)                  => throw new BadSetting("APPLICATION_SECRET must be 32 bytes or longer")
+    case None if isLoopback(host) => generatedSecret()
+    case None                     =>
       throw new BadSetting(
         "APPLICATION_SECRET must be set where HOST is not a loopback address: 32 bytes or more, as `openssl rand -base64 32` prints"
       )

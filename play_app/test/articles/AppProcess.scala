@@ -20,7 +20,13 @@ final class AppProcess(loader: String, environment: (String, String)*) {
 
   private def start(): Process = {
     val java    = new File(sys.props("java.home"), "bin/java").getPath
-    val builder = new ProcessBuilder(java, s"-Dplay.application.loader=articles.$loader", "-cp", sys.props("java.class.path"), "articles.Main")
+    val builder = new ProcessBuilder(
+      java,
+      s"-Dplay.application.loader=articles.$loader",
+      "-cp",
+      sys.props("java.class.path"),
+      "articles.Main"
+    )
     builder.environment.clear()
     builder.environment.put("PORT", port.toString)
     environment.foreach { case (name, value) => builder.environment.put(name, value) }

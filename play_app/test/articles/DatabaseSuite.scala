@@ -25,14 +25,17 @@ final class DatabaseSuite extends munit.FunSuite {
   private def mongodOnPath: Option[Path] =
     sys.env.getOrElse("PATH", "").split(File.pathSeparator).map(Path.of(_, "mongod")).find(Files.isExecutable(_))
 
-  private lazy val uri: Option[String] = sys.env.get("MONGODB_URI").filter(_.nonEmpty).orElse(mongodOnPath.map { program =>
-    val port = freePort()
-    val data = Files.createTempDirectory("play-app-mongod")
-    val command =
-      Seq(program.toString, "--dbpath", data.toString, "--bind_ip", "127.0.0.1", "--port", s"$port", "--nounixsocket")
-    mongod = Some(new ProcessBuilder(command.asJava).redirectErrorStream(true).redirectOutput(data.resolve("log").toFile).start())
-    s"mongodb://127.0.0.1:$port"
-  })
+  private lazy val uri: Option[String] =
+    sys.env.get("MONGODB_URI").filter(_.nonEmpty).orElse(mongodOnPath.map { program =>
+      val port    = freePort()
+      val data    = Files.createTempDirectory("play-app-mongod")
+      val command =
+        Seq(program.toString, "--dbpath", data.toString, "--bind_ip", "127.0.0.1", "--port", s"$port", "--nounixsocket")
+      mongod = Some(
+        new ProcessBuilder(command.asJava).redirectErrorStream(true).redirectOutput(data.resolve("log").toFile).start()
+      )
+      s"mongodb://127.0.0.1:$port"
+    })
 
   private def database: MongoDatabase = client.getDatabase(name)
 
@@ -64,7 +67,10 @@ final class DatabaseSuite extends munit.FunSuite {
 
   onEach("documents are served, found by one find each") { app =>
     val id = new ObjectId("53909ff6e4b0f0a1c2d3e401")
-    put("articles", new BsonDocument("_id", new BsonObjectId(id)).append("canonicalUrl", new BsonString("http://foo.com")))
+    put(
+      "articles",
+      new BsonDocument("_id", new BsonObjectId(id)).append("canonicalUrl", new BsonString("http://foo.com"))
+    )
     put("articles_big", new BsonDocument("_id", new BsonInt32(1)).append("text", new BsonString("größe" * 10000)))
     // More than one document in the collection: a second batch would be asked for.
     database.getCollection("articles_big").insertMany(Seq.fill(200)(new Document("text", "x" * 1000)).asJava): Unit
@@ -74,13 +80,20 @@ final class DatabaseSuite extends munit.FunSuite {
     database.runCommand(new Document("profile", 0)): Unit
 
     assertEquals(replies.map(_.statusCode).toSet, Set(200))
-    assertEquals(app.get("/mongo").body, """{"_id":{"$oid":"53909ff6e4b0f0a1c2d3e401"},"canonicalUrl":"http://foo.com"}""")
+    assertEquals(
+      app.get("/mongo").body,
+      """{"_id":{"$oid":"53909ff6e4b0f0a1c2d3e401"},"canonicalUrl":"http://foo.com"}"""
+    )
     assertEquals(app.get("/mongo_big").body, s"""{"_id":1,"text":"${"größe" * 10000}"}""")
 
     val profile    = database.getCollection("system.profile")
     val operations = profile.find(new Document("ns", new Document("$ne", s"$name.system.profile"))).asScala.toSeq
     profile.drop()
-    assertEquals(operations.groupMapReduce(_.getString("op"))(_ => 1)(_ + _), Map("query" -> 40), operations.mkString("\n"))
+    assertEquals(
+      operations.groupMapReduce(_.getString("op"))(_ => 1)(_ + _),
+      Map("query" -> 40),
+      operations.mkString("\n")
+    )
   }
 
   onEach("an empty collection is no document, and a document may come later") { app =>

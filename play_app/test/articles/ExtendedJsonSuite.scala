@@ -69,10 +69,22 @@ final class ExtendedJsonSuite extends munit.FunSuite {
     ("date before 1970", new BsonDateTime(-1), """{"$date":{"$numberLong":"-1"}}"""),
     ("date after 9999", new BsonDateTime(253402300800000L), """{"$date":{"$numberLong":"253402300800000"}}"""),
     ("most distant date", new BsonDateTime(Long.MinValue), """{"$date":{"$numberLong":"-9223372036854775808"}}"""),
-    ("regex", new BsonRegularExpression("a\"b", "im"), """{"$regularExpression":{"pattern":"a\"b","options":"im"}}""".replace("a\"b", "a\\\"b")),
-    ("dbpointer", new BsonDbPointer("a.b", id), """{"$dbPointer":{"$ref":"a.b","$id":{"$oid":"53909ff6e4b0f0a1c2d3e401"}}}"""),
+    (
+      "regex",
+      new BsonRegularExpression("a\"b", "im"),
+      """{"$regularExpression":{"pattern":"a\"b","options":"im"}}""".replace("a\"b", "a\\\"b")
+    ),
+    (
+      "dbpointer",
+      new BsonDbPointer("a.b", id),
+      """{"$dbPointer":{"$ref":"a.b","$id":{"$oid":"53909ff6e4b0f0a1c2d3e401"}}}"""
+    ),
     ("code", new BsonJavaScript("f()"), """{"$code":"f()"}"""),
-    ("code with scope", new BsonJavaScriptWithScope("f()", new BsonDocument("x", new BsonInt32(1))), """{"$code":"f()","$scope":{"x":1}}"""),
+    (
+      "code with scope",
+      new BsonJavaScriptWithScope("f()", new BsonDocument("x", new BsonInt32(1))),
+      """{"$code":"f()","$scope":{"x":1}}"""
+    ),
     ("symbol", new BsonSymbol("s"), """{"$symbol":"s"}"""),
     ("timestamp", new BsonTimestamp(-1, -2), """{"$timestamp":{"t":4294967295,"i":4294967294}}"""),
     ("decimal128", new BsonDecimal128(Decimal128.parse("-1.50E+3")), """{"$numberDecimal":"-1.50E+3"}"""),
@@ -87,13 +99,19 @@ final class ExtendedJsonSuite extends munit.FunSuite {
 
   test("binary of every subtype") {
     (0 to 255).foreach { subtype =>
-      check(new BsonDocument("v", binary(subtype)), f"""{"v":{"$$binary":{"base64":"Af9/","subType":"$subtype%02x"}}}""")
+      check(
+        new BsonDocument("v", binary(subtype)),
+        f"""{"v":{"$$binary":{"base64":"Af9/","subType":"$subtype%02x"}}}"""
+      )
     }
   }
 
   test("keys keep their order and are escaped") {
     val document = new BsonDocument("b", BsonNull.VALUE).append("10", BsonNull.VALUE).append("9", BsonNull.VALUE)
-    check(document.append("a\"\n", BsonNull.VALUE).append("", BsonNull.VALUE), """{"b":null,"10":null,"9":null,"a\"\n":null,"":null}""".replace("a\"\n", "a\\\"\\n"))
+    check(
+      document.append("a\"\n", BsonNull.VALUE).append("", BsonNull.VALUE),
+      """{"b":null,"10":null,"9":null,"a\"\n":null,"":null}""".replace("a\"\n", "a\\\"\\n")
+    )
   }
 
   test("invalid UTF-8 becomes the replacement character") {
@@ -106,10 +124,21 @@ final class ExtendedJsonSuite extends munit.FunSuite {
   test("doubles as Python and JavaScript write them") {
     // Double.toString of Java 17 has other digits for most of these.
     Seq(
-      0.001 -> "0.001", 0.002 -> "0.002", 2.0e-3 -> "0.002", 0.1 + 0.2 -> "0.30000000000000004", 2.2250738585072014 -> "2.2250738585072014",
-      1.1e-3 -> "0.0011", 9999999.999999998 -> "9999999.999999998", 1.0e6 / 3 -> "333333.3333333333", 5e6 + 0.1 -> "5000000.1",
-      -123.456 -> "-123.456", 2.0e5 + 0.003 -> "200000.003", 4.35 * 100 -> "434.99999999999994"
-    ).foreach { case (number, expected) => check(new BsonDocument("v", new BsonDouble(number)), s"""{"v":$expected}""") }
+      0.001              -> "0.001",
+      0.002              -> "0.002",
+      2.0e-3             -> "0.002",
+      0.1 + 0.2          -> "0.30000000000000004",
+      2.2250738585072014 -> "2.2250738585072014",
+      1.1e-3             -> "0.0011",
+      9999999.999999998  -> "9999999.999999998",
+      1.0e6 / 3          -> "333333.3333333333",
+      5e6 + 0.1          -> "5000000.1",
+      -123.456           -> "-123.456",
+      2.0e5 + 0.003      -> "200000.003",
+      4.35 * 100         -> "434.99999999999994"
+    ).foreach { case (number, expected) =>
+      check(new BsonDocument("v", new BsonDouble(number)), s"""{"v":$expected}""")
+    }
   }
 
   test("no double has fewer digits that read back as itself") {
@@ -149,14 +178,14 @@ final class ExtendedJsonSuite extends munit.FunSuite {
   }
 
   private def randomValue(random: Random, depth: Int): BsonValue = random.nextInt(if (depth > 0) 17 else 15) match {
-    case 0  => new BsonDouble(java.lang.Double.longBitsToDouble(random.nextLong()))
-    case 1  => new BsonDouble(random.nextInt(1000000) / 1000.0)
-    case 2  => new BsonString(randomText(random))
-    case 3  => new BsonInt32(random.nextInt())
-    case 4  => new BsonInt64(random.nextLong() >> random.nextInt(64))
-    case 5  => new BsonDateTime(random.nextLong() >> (8 + random.nextInt(40)))
-    case 6  => new BsonObjectId(new ObjectId(random.nextInt(), random.nextInt(1 << 24)))
-    case 7  => new BsonDecimal128(new Decimal128(new BigDecimal(new BigInteger(112, random), random.nextInt(6000))))
+    case 0 => new BsonDouble(java.lang.Double.longBitsToDouble(random.nextLong()))
+    case 1 => new BsonDouble(random.nextInt(1000000) / 1000.0)
+    case 2 => new BsonString(randomText(random))
+    case 3 => new BsonInt32(random.nextInt())
+    case 4 => new BsonInt64(random.nextLong() >> random.nextInt(64))
+    case 5 => new BsonDateTime(random.nextLong() >> (8 + random.nextInt(40)))
+    case 6 => new BsonObjectId(new ObjectId(random.nextInt(), random.nextInt(1 << 24)))
+    case 7 => new BsonDecimal128(new Decimal128(new BigDecimal(new BigInteger(112, random), random.nextInt(6000))))
     // Two subtypes are UUIDs, and those the driver checks for their length.
     case 8  => new BsonBinary(Seq[Byte](0, 1, 5, 9, -128, -1)(random.nextInt(6)), randomText(random).getBytes)
     case 9  => new BsonTimestamp(random.nextInt(), random.nextInt())

@@ -58,8 +58,9 @@ final class ProcessSuite extends munit.FunSuite {
 
     test(s"$loader: a database that accepts and never answers is 503 in time") {
       Using.resource(new ServerSocket(0, 50, InetAddress.getLoopbackAddress)) { silent =>
-        running(loader, "MONGODB_URI" -> s"mongodb://127.0.0.1:${silent.getLocalPort}", "DB_TIMEOUT_MS" -> "1000") { app =>
-          assert(clue(secondsOf(assertEquals(app.get("/mongo").statusCode, 503))) < 3.5)
+        running(loader, "MONGODB_URI" -> s"mongodb://127.0.0.1:${silent.getLocalPort}", "DB_TIMEOUT_MS" -> "1000") {
+          app =>
+            assert(clue(secondsOf(assertEquals(app.get("/mongo").statusCode, 503))) < 3.5)
         }
       }
     }
@@ -72,7 +73,9 @@ final class ProcessSuite extends munit.FunSuite {
       }
     }
 
-    for ((name, value) <- Seq("THREADS" -> "0", "MONGODB_URI" -> "mongodb://u:pa:ss@h", "APPLICATION_SECRET" -> "short"))
+    for (
+      (name, value) <- Seq("THREADS" -> "0", "MONGODB_URI" -> "mongodb://u:pa:ss@h", "APPLICATION_SECRET" -> "short")
+    )
       test(s"$loader: a bad $name is one line and exit status 2") {
         val app = new AppProcess(loader, name -> value)
         assertEquals(app.exitStatus(), 2)

@@ -1,13 +1,15 @@
 package articles
 
-import java.net.URI
+import java.net.{ Socket, URI }
 import java.net.http.HttpRequest.BodyPublishers
 import java.net.http.HttpResponse.BodyHandlers
 import java.net.http.{ HttpClient, HttpRequest, HttpResponse }
+import java.nio.charset.StandardCharsets.UTF_8
 
 import scala.concurrent.Future
 import scala.jdk.CollectionConverters._
 import scala.jdk.OptionConverters._
+import scala.util.Using
 
 import org.bson.{ BsonDocument, BsonInt32 }
 import play.api.ApplicationLoader.Context
@@ -41,7 +43,10 @@ final class ServerSuite extends munit.FunSuite {
 
   private def ask(method: String, target: String, body: String = ""): HttpResponse[String] = {
     val uri = URI.create(s"http://127.0.0.1:${server.mainAddress.getPort}$target")
-    client.send(HttpRequest.newBuilder(uri).method(method, BodyPublishers.ofString(body)).build(), BodyHandlers.ofString())
+    client.send(
+      HttpRequest.newBuilder(uri).method(method, BodyPublishers.ofString(body)).build(),
+      BodyHandlers.ofString()
+    )
   }
 
   private def get(target: String) = ask("GET", target)
@@ -49,7 +54,9 @@ final class ServerSuite extends munit.FunSuite {
   private def header(response: HttpResponse[_], name: String): Option[String] =
     response.headers.firstValue(name).toScala
 
-  private def check(response: HttpResponse[String], status: Int, body: String)(implicit location: munit.Location): Unit = {
+  private def check(response: HttpResponse[String], status: Int, body: String)(implicit
+      location: munit.Location
+  ): Unit = {
     assertEquals((response.statusCode, response.body), (status, body))
     assertEquals(response.headers.allValues("Content-Type").asScala.toSeq, Seq("application/json"))
     assertEquals(header(response, "Content-Length"), Some(body.getBytes("UTF-8").length.toString))
@@ -93,7 +100,10 @@ final class ServerSuite extends munit.FunSuite {
     check(ask("POST", target), 404, """{"error":"not found"}""")
   }
 
-  for (method <- Seq("POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW"); path <- Seq("/mongo", "/mongo_big", "/sleep"))
+  for (
+    method <- Seq("POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW");
+    path   <- Seq("/mongo", "/mongo_big", "/sleep")
+  )
     test(s"$method $path is not allowed") {
       val response = ask(method, path, body = "ignored" * 10000)
       check(response, 405, """{"error":"method not allowed"}""")
@@ -106,13 +116,48 @@ final class ServerSuite extends munit.FunSuite {
     assert(System.nanoTime() - started >= ms.toInt * 1000000L)
   }
 
+  for {
+    (request, status, body) <- Seq(
+      ("GET /sleep?ms=%zz HTTP/1.1", 400, """{"error":"ms must be an integer from 0 to 10000"}"""),
+      ("GET /sleep?ms=0&other=% HTTP/1.1", 200, """{"slept_ms":0}"""),
+      ("GET /%zz HTTP/1.1", 404, """{"error":"not found"}"""),
+      ("GET /sleep HTTP/1.1\r\nContent-Length: abc", 400, """{"error":"bad request"}"""),
+      ("GET /sleep HTTP/1.1\r\nContent-Length: 99999999999999999999", 400, """{"error":"bad request"}"""),
+      (s"GET /${"a" * 5000} HTTP/1.1", 414, """{"error":"bad request"}"""),
+      ("HELLO", 400, """{"error":"bad request"}""")
+    )
+  } test(s"${request.take(60)} is answered in JSON") {
+    Using.resource(new Socket("127.0.0.1", server.mainAddress.getPort)) { socket =>
+      socket.getOutputStream.write(s"$request\r\nHost: test\r\nConnection: close\r\n\r\n".getBytes)
+      val reply = new String(socket.getInputStream.readAllBytes(), UTF_8)
+      assert(clue(reply).matches(s"(?s)HTTP/1\\.[01] $status .*"))
+      assert(reply.contains("\r\nContent-Type: application/json\r\n"))
+      assert(reply.endsWith("\r\n\r\n" + body))
+    }
+  }
+
   test("a sleep lasts a second unless it is told otherwise") {
     val started = System.nanoTime()
     check(get("/sleep"), 200, """{"slept_ms":1000}""")
     assert(System.nanoTime() - started >= 1000000000L)
   }
 
-  for (query <- Seq("ms=", "ms", "ms=-1", "ms=%2B5", "ms=+5", "ms=1.0", "ms=10001", "ms=100000", "ms=1&ms=2", "ms=%D9%A3", "ms=1e3", "ms=1%0A"))
+  for (
+    query <- Seq(
+      "ms=",
+      "ms",
+      "ms=-1",
+      "ms=%2B5",
+      "ms=+5",
+      "ms=1.0",
+      "ms=10001",
+      "ms=100000",
+      "ms=1&ms=2",
+      "ms=%D9%A3",
+      "ms=1e3",
+      "ms=1%0A"
+    )
+  )
     test(s"$query is refused") {
       check(get(s"/sleep?$query"), 400, """{"error":"ms must be an integer from 0 to 10000"}""")
     }

@@ -63,8 +63,12 @@ final class SettingsSuite extends munit.FunSuite {
   }
 
   test("a URI that no driver can parse is refused without its password") {
-    Seq("http://127.0.0.1", "mongodb://user:pa:ss@w@rd@host", "mongodb://user:secret@host:port/", "mongodb://").foreach { uri =>
-      assertEquals(refused("MONGODB_URI" -> uri), "MONGODB_URI must be a MongoDB connection string that the driver can parse")
+    Seq("http://127.0.0.1", "mongodb://user:pa:ss@w@rd@host", "mongodb://user:secret@host:port/", "mongodb://").foreach {
+      uri =>
+        assertEquals(
+          refused("MONGODB_URI" -> uri),
+          "MONGODB_URI must be a MongoDB connection string that the driver can parse"
+        )
     }
   }
 
@@ -78,7 +82,9 @@ final class SettingsSuite extends munit.FunSuite {
     val generated = Settings.read(Map.empty).secret
     assert(generated.length >= 32)
     assertNotEquals(Settings.read(Map.empty).secret, generated)
-    assert(refused("HOST" -> "0.0.0.0").startsWith("APPLICATION_SECRET must be set where HOST is not a loopback address"))
+    assert(
+      refused("HOST" -> "0.0.0.0").startsWith("APPLICATION_SECRET must be set where HOST is not a loopback address")
+    )
     assertEquals(refused("APPLICATION_SECRET" -> "short"), "APPLICATION_SECRET must be 32 bytes or longer")
     assertEquals(Settings.read(Map("HOST" -> "0.0.0.0", "APPLICATION_SECRET" -> "s" * 40)).secret, "s" * 40)
   }

@@ -3,8 +3,9 @@ package reactivemongo.api.bson
 /** Takes the place of the driver's own `buffer` object, which chooses how BSON is decoded.
   *
   * ReactiveMongo 1.1 fails on a reply that holds a MinKey (it compares the type's signed byte with 0xff), code with a
-  * scope (it does not expect the length before it), a DBPointer or a binary subtype younger than itself. Its own classes
-  * are used wherever they can hold the value. For the others the decoded value is the document that Extended JSON writes.
+  * scope (it does not expect the length before it), a DBPointer or a binary subtype younger than itself. Its own
+  * classes are used wherever they can hold the value. For the others the decoded value is the document that Extended
+  * JSON writes.
   *
   * It works because the application's classes come before the driver's. `sbt run`, which loads the driver's first, has
   * the driver's decoder. Delete this file when the driver reads these types.
@@ -19,9 +20,9 @@ package object buffer {
   private[reactivemongo] val DefaultBufferHandler: BufferHandler = new BufferHandler with PlainBufferHandler {
 
     override private[bson] def readValue(buffer: ReadableBuffer, code: Int): BSONValue = code match {
-      case MinKey    => BSONMinKey
-      case Binary    => readBinaryOfAnySubtype(buffer)
-      case DBPointer => readDBPointer(buffer)
+      case MinKey        => BSONMinKey
+      case Binary        => readBinaryOfAnySubtype(buffer)
+      case DBPointer     => readDBPointer(buffer)
       case CodeWithScope =>
         val _ = buffer.readInt()
         super.readValue(buffer, code)

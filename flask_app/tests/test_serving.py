@@ -1,0 +1,97 @@
+"""Each stack really started, from outside. No database is needed, and none is there."""
+
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from conftest import Server, Start
+
+from launch import COMMANDS
+
+GET = b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"
+# gunicorn's sync workers close each connection after its reply.
+KEEP_ALIVE = [stack for stack in COMMANDS if stack != "gunicorn-sync"]
+EVENTS = ["uwsgi-gevent", "gunicorn-gevent"]
+
+every_stack = pytest.mark.parametrize("stack", COMMANDS)
+
+
+def seconds_for(server: Server, requests: int, path: str) -> float:
+    """Return how long ``requests`` at the same time take."""
+    started = time.monotonic()
+    with ThreadPoolExecutor(requests) as clients:
+        assert all(reply.status == 200 for reply in clients.map(server.ask, [path] * requests))
+    return time.monotonic() - started
+
+
+@every_stack
+def test_without_a_database_it_starts_and_answers_503_in_time(stack: str, start: Start) -> None:
+    server = start(stack, MONGODB_URI="mongodb://reader:a-password@127.0.0.1:1", ACCESS_LOG="1")
+    reply = server.ask("/mongo")
+    assert (reply.status, reply.body) == (503, b'{"error":"database unavailable"}')
+    assert reply.headers["Retry-After"] == "1"
+    assert reply.took_s < 2.5
+    assert server.stop() == 0
+    assert server.is_gone()
+    log = server.log.read_text()
+    assert "/mongo: database unavailable (ServerSelectionTimeoutError)" in log
+    assert "GET /sleep?ms=0" in log
+    assert "Traceback" not in log
+    assert "a-password" not in log
+
+
+@every_stack
+def test_a_request_leaves_no_line_and_its_reply_names_no_version(stack: str, start: Start) -> None:
+    server = start(stack)
+    reply = server.ask("/sleep?ms=0")
+    assert not any(character.isdigit() for character in reply.headers.get("Server", ""))
+    assert reply.headers["Content-Type"] == "application/json"
+    assert reply.headers["Content-Length"] == "14"
+    assert server.ask("/nothing").status == 404
+    server.stop()
+    assert "/sleep" not in server.log.read_text()
+    assert "/nothing" not in server.log.read_text()
+
+
+@every_stack
+def test_sigterm_answers_what_was_accepted(stack: str, start: Start) -> None:
+    server = start(stack, WEB_CONCURRENCY="2")
+    with server.connect() as client:
+        client.sendall(GET % b"/sleep?ms=1500")
+        time.sleep(0.3)  # that the request has been read cannot be seen from here
+        server.process.send_signal(signal.SIGTERM)
+        reply = b"".join(iter(lambda: client.recv(4096), b""))
+    assert reply.endswith(b'{"slept_ms":1500}')
+    assert server.process.wait(15) == 0
+    assert server.is_gone()
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("stack", KEEP_ALIVE)
+def test_connections_are_kept_until_the_client_asks_for_the_close(stack: str, start: Start) -> None:
+    server = start(stack)
+    with server.connect() as client:
+        for path in (b"/sleep?ms=0", b"/sleep?ms=1", b"/nothing"):
+            client.sendall(GET % path)
+            reply = b""
+            while not reply.endswith(b"}"):
+                received = client.recv(4096)
+                assert received, reply
+                reply += received
+        client.sendall(b"GET /sleep?ms=2 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        last = b"".join(iter(lambda: client.recv(4096), b""))
+    assert last.endswith(b'{"slept_ms":2}')
+
+
+@pytest.mark.parametrize("stack", EVENTS)
+def test_waiting_costs_no_process_and_no_thread(stack: str, start: Start) -> None:
+    assert seconds_for(start(stack, WEB_CONCURRENCY="1"), 40, "/sleep?ms=500") < 5
+
+
+@pytest.mark.parametrize("stack", ["uwsgi-threads", "gunicorn-gthread"])
+def test_threads_are_what_waits_at_the_same_time(stack: str, start: Start) -> None:
+    few = seconds_for(start(stack, WEB_CONCURRENCY="1", THREADS="2"), 8, "/sleep?ms=300")
+    many = seconds_for(start(stack, WEB_CONCURRENCY="1", THREADS="8"), 8, "/sleep?ms=300")
+    assert few >= 4 * 0.3
+    assert many < few

@@ -1,0 +1,28 @@
+package articles
+
+import io.netty.channel.ChannelHandler.Sharable
+import io.netty.channel.{ ChannelHandlerContext, ChannelInboundHandlerAdapter }
+import io.netty.handler.codec.DecoderResult
+import io.netty.handler.codec.http.{ HttpHeaderNames, HttpRequest }
+
+/** Prepares the requests that Play's Netty backend would answer in plain text, or close without an answer and log. */
+@Sharable
+private object MalformedRequests extends ChannelInboundHandlerAdapter {
+  private val StrayPercent  = "%(?![0-9a-fA-F]{2})".r
+  private val ContentLength = "[0-9]{1,18}".r
+
+  override def channelRead(context: ChannelHandlerContext, message: Any): Unit = {
+    message match {
+      case request: HttpRequest =>
+        // As browsers and most servers read it: a % that starts no escape is a character like another.
+        if (request.uri.contains('%')) request.setUri(StrayPercent.replaceAllIn(request.uri, "%25")): Unit
+        val length = request.headers.get(HttpHeaderNames.CONTENT_LENGTH)
+        if (length != null && !ContentLength.matches(length)) {
+          request.headers.remove(HttpHeaderNames.CONTENT_LENGTH)
+          request.setDecoderResult(DecoderResult.failure(new IllegalArgumentException("Content-Length")))
+        }
+      case _ =>
+    }
+    context.fireChannelRead(message): Unit
+  }
+}
