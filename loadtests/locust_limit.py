@@ -17,11 +17,12 @@ from typing import Any
 
 from loadtests import wrk
 from loadtests.bodies import EXPECTED, PATHS
-from loadtests.settings import duration_s, whole_number
+from loadtests.settings import duration_s, endpoints, whole_number
 from loadtests.stacks import ROOT
 from shared.system_packages import require
 
 _CONNECTIONS = 50
+_TAGS = {"mongo": "small", "mongo_big": "big"}
 
 
 def measure() -> int:
@@ -29,10 +30,11 @@ def measure() -> int:
     require(["wrk"])
     seconds = duration_s("DURATION", "3s")
     repeats = whole_number("ROUNDS", 3, most=100)
+    tags = {endpoint: _TAGS[endpoint] for endpoint in endpoints() if endpoint in _TAGS}
     found: dict[tuple[str, str], list[float]] = {}
     with instant_articles() as url:
         for _ in range(repeats):
-            for endpoint, tag in (("mongo", "small"), ("mongo_big", "big")):
+            for endpoint, tag in tags.items():
                 measured = wrk.run(f"{url}{PATHS[endpoint]}", wrk.Load(_CONNECTIONS, seconds), EXPECTED[endpoint])
                 found.setdefault((endpoint, "wrk, 1 thread"), []).append(measured.replies_per_s)
                 for processes in (1, 2):

@@ -8,6 +8,7 @@
   for each other before it is used up.
 """
 
+import csv
 import json
 import logging
 import sys
@@ -22,7 +23,7 @@ import locust.runners
 from locust import events
 from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
-from locust.stats import StatsEntry, calculate_response_time_percentile
+from locust.stats import PERCENTILES_TO_REPORT, StatsCSV, StatsEntry, calculate_response_time_percentile
 
 from loadtests.load_generator import LoadGenerator, OwnCpu
 
@@ -137,6 +138,13 @@ class Recorder:
         unfinished.write_text(json.dumps(record, indent=1) + "\n")
         unfinished.replace(path)
 
+    def write_csv(self, prefix: str) -> None:
+        """Bring locust's CSV files up to date: it writes them every second, and not once more at the end."""
+        tables = StatsCSV(self.environment, PERCENTILES_TO_REPORT)
+        for name, rows in (("stats", tables.requests_csv), ("failures", tables.failures_csv)):
+            with Path(f"{prefix}_{name}.csv").open("w", newline="") as file:
+                rows(csv.writer(file))
+
     def _notice_lost_workers(self) -> None:
         runner = self.environment.runner
         if not isinstance(runner, MasterRunner):
@@ -206,6 +214,8 @@ def watch(environment: Environment, **_: Any) -> None:
     if isinstance(runner, MasterRunner):
         _listen_to_workers(environment, runner, recorder)
     options: Any = environment.parsed_options
+    if options.csv_prefix:
+        environment.events.quit.add_listener(lambda **_: recorder.write_csv(options.csv_prefix))
     if options.record:
         # `quit` comes after everything, and after the last reports of workers.
         environment.events.quit.add_listener(lambda **_: recorder.write(Path(options.record)))

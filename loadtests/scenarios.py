@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from loadtests import toolchain
-from loadtests.bodies import EXPECTED, check
+from loadtests.bodies import EXPECTED, PATHS, check
 from loadtests.database import Database, DatabaseGone
 from loadtests.environment import describe
 from loadtests.locust_summary import summarise, tell, write
@@ -42,6 +42,8 @@ _USERS = 100
 _RAMP_UP_S = 5
 # locust warns above this; a process that makes many users at once runs them late.
 _MOST_SPAWNED_PER_S = 100
+# Where the locust file takes the digest of each document's body from.
+_VARIABLES = {"mongo": "LOCUST_SMALL_SHA256", "mongo_big": "LOCUST_BIG_SHA256"}
 _FAILED = 1
 _INTERRUPTED = 130
 _MASTER_PORT = 5557
@@ -56,7 +58,8 @@ class Target:
     folder: Path
     stack: Stack | None = None
     database: Database | None = None
-    fixtures: bool = False
+    digests: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of the right body of each document that is known, by endpoint."""
 
 
 def load(stack: Stack) -> int:
@@ -154,7 +157,8 @@ def _served(stack: Stack, port: int) -> Iterator[Target]:
             for endpoint in EXPECTED:
                 check(server, endpoint)
         _warn_if_reachable("HOST", host, "whoever reaches the port is served")
-        yield Target(server.url, folder, stack, database, fixtures)
+        digests = {endpoint: sha256(EXPECTED[endpoint]).hexdigest() for endpoint in _VARIABLES} if fixtures else {}
+        yield Target(server.url, folder, stack, database, digests)
 
 
 def _target(name: str) -> Target:
@@ -162,26 +166,40 @@ def _target(name: str) -> Target:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
         raise BadSetting(f"TARGET must be an address such as http://127.0.0.1:5000, not '{url}'")
-    _require_answer(url)
+    digests = _digests(url)
     uri = os.environ.get("MONGODB_URI")
-    return Target(url, _new_folder(name), database=Database(uri) if uri else None)
+    return Target(url, _new_folder(name), database=Database(uri) if uri else None, digests=digests)
 
 
-def _require_answer(url: str) -> None:
+def _digests(url: str) -> dict[str, str]:
+    """Return what the server at ``url`` answers now; a document that it has not is left out. Raises BadSetting."""
+    status, _ = _ask(url, "/sleep?ms=0")
+    if status != http.client.OK:
+        raise BadSetting(f"{url}/sleep?ms=0 answers with status {status}: is it one of the stacks?")
+    digests = {}
+    for endpoint in _VARIABLES:
+        first, again = (_ask(url, PATHS[endpoint]) for _ in range(2))
+        if first[0] == again[0] == http.client.OK:
+            if first != again:
+                raise BadSetting(f"{url}{PATHS[endpoint]} answers with two different bodies: which one is right?")
+            digests[endpoint] = sha256(first[1]).hexdigest()
+    return digests
+
+
+def _ask(url: str, path: str) -> tuple[int, bytes]:
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.netloc, timeout=5)
+    connection = kind(parts.netloc, timeout=_LAST_REPLIES_S)
     try:
-        connection.request("GET", "/sleep?ms=0")
-        status = connection.getresponse().status
+        connection.request("GET", path)
+        reply = connection.getresponse()
+        return reply.status, reply.read()
     except (OSError, http.client.HTTPException) as error:
         raise BadSetting(
             f"nothing answers at {url} ({error}): start it first, such as with make run-gunicorn-gevent"
         ) from None
     finally:
         connection.close()
-    if status != http.client.OK:
-        raise BadSetting(f"{url}/sleep?ms=0 answers with status {status}: is it one of the stacks?")
 
 
 def _headless(target: Target, *options: str) -> int:
@@ -242,13 +260,8 @@ def _command(target: Target, *options: str) -> list[str]:
 
 
 def _environment(target: Target) -> dict[str, str]:
-    expected = {}
-    if target.fixtures:
-        expected = {
-            "LOCUST_SMALL_SHA256": sha256(EXPECTED["mongo"]).hexdigest(),
-            "LOCUST_BIG_SHA256": sha256(EXPECTED["mongo_big"]).hexdigest(),
-        }
-    return {**expected, **_without_empty(os.environ)}
+    digests = {_VARIABLES[endpoint]: digest for endpoint, digest in target.digests.items()}
+    return {**digests, **_without_empty(os.environ)}
 
 
 def _without_empty(variables: Mapping[str, str]) -> dict[str, str]:
@@ -256,12 +269,18 @@ def _without_empty(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in variables.items() if value or not name.startswith("LOCUST_")}
 
 
+_CHECKED_ABOVE = {"LOCUST_USERS", "LOCUST_SPAWN_RATE", "LOCUST_RUN_TIME", "LOCUST_PROCESSES"}
+
+
 def _check_variables() -> None:
     """Raise BadSetting now for what locust would refuse only when everything is started."""
     whole_number("LOCUST_USERS", _USERS, most=1_000_000)
+    whole_number("LOCUST_SPAWN_RATE", 1, most=1_000_000)
     duration_s("LOCUST_RUN_TIME", os.environ.get("DURATION") or "30s")
     if os.environ.get("LOCUST_PROCESSES") != "-1":
         whole_number("LOCUST_PROCESSES", 1, most=256)
+    if not any(name.startswith("LOCUST_") and name not in _CHECKED_ABOVE for name in _without_empty(os.environ)):
+        return
     done = subprocess.run(
         [sys.executable, "-m", "locust", "-f", _FILES, "--list"],
         env=_without_empty(os.environ), capture_output=True, text=True,

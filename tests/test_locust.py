@@ -17,7 +17,6 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import IN_CI, StartServer
 from pymongo import MongoClient
 
 from loadtests.load_generator import LoadGenerator
@@ -27,6 +26,7 @@ from loadtests.stacks import ROOT, Stack, named
 from shared.documents import Document, big, extended_json, small
 from shared.mongod import Mongod, free_port
 from shared.system_packages import Unavailable, require
+from tests.conftest import IN_CI, StartServer
 
 LOCUST_FILE = ROOT / "loadtests" / "locustfile.py"
 BODIES = {"/mongo": extended_json(small()), "/mongo_big": extended_json(big())}
@@ -120,7 +120,7 @@ def articles() -> Iterator[ArticleServer]:
 
 
 def locust(
-    folder: Path, url: str, *options: str, seconds: float = 2, **variables: str
+    folder: Path, url: str, *options: str, seconds: int = 1, **variables: str
 ) -> tuple[int, dict[str, Any], str]:
     """Run locust headless and return its exit status, its recorder's record and what it wrote."""
     record = folder / "record.json"
@@ -221,7 +221,7 @@ def test_bursts_come_only_when_asked_for(articles: ArticleServer, tmp_path: Path
     options = ("-u", "4", "-r", "4", "--think-time", "0.1", "--tags", "small")
     _, quiet, _ = locust(tmp_path, articles.url, *options)
     assert quiet["users"] == 4
-    status, record, output = locust(tmp_path, articles.url, *options, "--burst", "5", "--burst-period", "3", seconds=5)
+    status, record, output = locust(tmp_path, articles.url, *options, "--burst", "5", "--burst-period", "3", seconds=4)
     assert status == 0, output
     assert record["users"] == 20
 
@@ -260,19 +260,19 @@ def test_says_when_one_process_is_near_its_limit() -> None:
 def test_warns_in_the_run_when_locust_is_the_limit(tmp_path: Path) -> None:
     options = ("-u", "50", "-r", "50", "--think-time", "0", "--tags", "small", "Reader")
     with instant_articles() as url:
-        _, record, output = locust(tmp_path, url, *options, seconds=6)
+        _, record, output = locust(tmp_path, url, *options, seconds=5)
     assert "locust, not the server, is near its limit" in output
     assert "locust was near its limit" in summary_of(record)["warnings"][0]["text"]
 
 
 @pytest.mark.load
 def test_the_limit_of_locust_is_measured_beside_wrk(wrk: None) -> None:
-    done = loadtests("locust-limit", DURATION="1s", ROUNDS="1")
+    done = loadtests("locust-limit", DURATION="1s", ROUNDS="1", ENDPOINTS="mongo")
     assert done.returncode == 0, done.stderr
     rates = {
         line[:34].strip(): int(line[34:42].replace(",", "")) for line in done.stdout.splitlines() if "/mongo" in line
     }
-    assert len(rates) == 6
+    assert len(rates) == 3
     # Not how fast this machine is, but who is the faster one.
     assert rates["/mongo      wrk, 1 thread"] > 2 * rates["/mongo      locust, 1 process"] > 200
 
@@ -297,8 +297,7 @@ def test_every_stack_serves_the_scenario(stack: Stack, database_server: Mongod) 
     done = loadtests(
         "locust", stack.name,
         MONGODB_URI=database_server.uri, MONGODB_DATABASE=f"locust_{stack.name.replace('-', '_')}", PORT="",
-        LOCUST_USERS="40", LOCUST_RUN_TIME="2s", LOCUST_THINK_TIME="0.1-0.5", LOCUST_SLEEP_MS="100",
-        LOCUST_SPAWN_RATE="40",
+        LOCUST_USERS="60", LOCUST_RUN_TIME="2s", LOCUST_SPAWN_RATE="100",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     folder, summary = newest_summary(stack.name)
@@ -360,7 +359,7 @@ def wait_until(condition: Callable[[], object], within_s: float = 30) -> None:
 @pytest.fixture(scope="module")
 def served(start_server: StartServer) -> Iterator[Any]:
     """One stack for the tests that need any."""
-    from conftest import prepared
+    from tests.conftest import prepared
 
     stack = named(["gunicorn-gthread"])[0]
     prepared(stack.app)
@@ -409,7 +408,7 @@ def test_a_worker_dies_and_another_joins_late(
     variables = {**master_and_workers(port, served.url), "MONGODB_URI": database_server.uri}
     before = finds(mongo)
     with (
-        started("locust-master", **variables, LOCUST_RUN_TIME="12s") as master,
+        started("locust-master", **variables, LOCUST_RUN_TIME="11s") as master,
         started("locust-worker", MASTER=f"127.0.0.1:{port}") as first,
         started("locust-worker", MASTER=f"127.0.0.1:{port}") as doomed,
     ):

@@ -16,7 +16,6 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import IN_CI, prepared
 
 from loadtests import results as results_file
 from loadtests.agent import SILENCE_S
@@ -27,6 +26,7 @@ from shared import mongod
 from shared.mongod import Mongod, free_port
 from shared.seed import seed
 from shared.system_packages import Unavailable, require
+from tests.conftest import IN_CI, prepared
 
 STACK = "gunicorn-gthread"
 _ENDS_WITHIN_S = 100
