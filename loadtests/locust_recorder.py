@@ -8,6 +8,7 @@
   for each other before it is used up.
 """
 
+import atexit
 import csv
 import json
 import logging
@@ -199,6 +200,9 @@ def add_option(parser: Any) -> None:
 
 @events.init.add_listener
 def watch(environment: Environment, **_: Any) -> None:
+    # gevent counts from when its loop last looked at the clock: before locust was imported, a second ago, by which the
+    # run would be too short.
+    gevent.get_hub().loop.update_now()
     runner = environment.runner
     if isinstance(runner, WorkerRunner):
         runner.register_message(_DRAIN, _drain_worker, concurrent=True)
@@ -215,7 +219,8 @@ def watch(environment: Environment, **_: Any) -> None:
         _listen_to_workers(environment, runner, recorder)
     options: Any = environment.parsed_options
     if options.csv_prefix:
-        environment.events.quit.add_listener(lambda **_: recorder.write_csv(options.csv_prefix))
+        # locust closes its own files after its last event.
+        atexit.register(recorder.write_csv, options.csv_prefix)
     if options.record:
         # `quit` comes after everything, and after the last reports of workers.
         environment.events.quit.add_listener(lambda **_: recorder.write(Path(options.record)))
