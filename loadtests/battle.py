@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from loadtests.database import Database, DatabaseGone
 from loadtests.doubts import doubts
 from loadtests.leftovers import Run
 from loadtests.machine import ConnectionLost, Machine
-from loadtests.plan import Column, Entrant, Plan
+from loadtests.plan import LATER_WARM_UP_S, Column, Entrant, Plan
 from loadtests.results import Results, is_missing
 from loadtests.server import Server, StackFailed
 from loadtests.wrk import WrkFailed
@@ -44,7 +44,7 @@ class Battle:
     own_mongod: bool
     run: Run
     watcher: Watcher
-    machine: Machine
+    machine: Machine = field(default_factory=Machine)
     """What the servers run on."""
 
     def fight(self) -> None:
@@ -52,6 +52,7 @@ class Battle:
 
         Raises CannotWrite when the results cannot be kept, and DatabaseGone when the database does not come back.
         """
+        self._set_up()
         for round_number in range(1, self.plan.rounds + 1):
             for entrant in self.plan.order(round_number):
                 for settings, columns in self.plan.starts(entrant):
@@ -76,19 +77,29 @@ class Battle:
             for column in self.plan.columns
         )
 
+    def _set_up(self) -> None:
+        """Prepare every app before anything is measured, and note what cannot be had here."""
+        self.results["skipped"] = []
+        for entrant in self.plan.entrants:
+            self.watcher.stage(entrant, 1, "setting up")
+            try:
+                self.machine.prepare(entrant.stack.app)
+            except Unavailable as reason:
+                self.results["skipped"].append({"entrant": entrant.label, "reason": str(reason)})
+                self.watcher.given_up(entrant, f"skipped: {reason}")
+        if not self.results["cells"]:
+            # Only now the versions of what was set up are known.
+            apps = {entrant.stack.app.name: entrant.stack.app for entrant in self.plan.entrants}
+            self.results["environment"] = self.machine.describe(apps.values(), self.database.version())
+        self.save()
+
     def _start_until_measured(
         self, entrant: Entrant, round_number: int, settings: dict[str, str], columns: list[Column]
     ) -> None:
         left = [column for column in columns if is_missing(self.results, entrant, round_number, column)]
         while left and not self._is_skipped(entrant):
             try:
-                self.watcher.stage(entrant, round_number, "setting up")
-                self.machine.prepare(entrant.stack.app)
                 self._serve(entrant, round_number, settings, left)
-            except Unavailable as reason:
-                self.results["skipped"].append({"entrant": entrant.label, "reason": str(reason)})
-                self.watcher.given_up(entrant, f"skipped: {reason}")
-                self.save()
             except ConnectionLost as failure:
                 self._failed(entrant, round_number, None, "bench", failure)
                 return
@@ -118,8 +129,10 @@ class Battle:
             try:
                 if not self.machine.apart:
                     self.run.started(server.session)
+                warm_up_least_s = self.plan.warm_up_least_s
                 while left and not self.machine.lost and server.poll() is None:
-                    self._measure(entrant, round_number, left.pop(0), server)
+                    self._measure(entrant, round_number, left.pop(0), server, warm_up_least_s)
+                    warm_up_least_s = LATER_WARM_UP_S
             except BaseException:
                 # Asked to stop, or the results cannot be kept: no time to answer what the load has in flight.
                 server.kill()
@@ -132,10 +145,12 @@ class Battle:
             begun = time.monotonic()
         start["stop_s"] = round(time.monotonic() - begun, 3)
 
-    def _measure(self, entrant: Entrant, round_number: int, column: Column, server: Server) -> None:
+    def _measure(
+        self, entrant: Entrant, round_number: int, column: Column, server: Server, warm_up_least_s: int
+    ) -> None:
         bench = Bench(self.plan, self.database, self.run, lambda what: self.watcher.stage(entrant, round_number, what))
         try:
-            cell = measure_cell(bench, server, entrant, round_number, column)
+            cell = measure_cell(bench, server, entrant, round_number, column, warm_up_least_s)
         except (StackFailed, WrongReply, WrkFailed, DatabaseGone, ConnectionLost) as error:
             failure = self._cause(error)
             fault = "stack" if isinstance(failure, StackFailed | WrongReply) else "bench"

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from math import ceil, sqrt
 from typing import Any
 
 from loadtests import figures, wrk
@@ -16,19 +15,14 @@ from loadtests.placement import usable_cpus
 from loadtests.plan import Column, Entrant, Plan, warm_up_step_s
 from loadtests.results import now
 from loadtests.server import Server, StackFailed
+from loadtests.steady import half_second_rates, is_stable, ramp_allowance_s
 from loadtests.verdict import Evidence, ceiling, judge
 from loadtests.watch import Watch
 from loadtests.wrk import Load, Measured, WrkFailed
 
 _UNLOADED_S = 0.35
-# A ramp that a measurement can do without.
-_SHORT_RAMP_S = 0.3
-# A warm-up raises the rate; one that has risen by less than this from one second to the next is over.
-_STILL_RISING = 1.05
-# Half seconds of a steady rate differ by up to this much on a shared machine.
-_HALF_SECONDS_DIFFER = 1.10
-# Standard deviations by which two counts must differ, or few replies would look like a rise.
-_CHANCE = 2
+# More than a clock is slewed by in a minute.
+_CLOCK_STEP_S = 0.1
 # Where wrk lost connections and the plan has no look at fairness, the observer looks for this long what became of them.
 _SECOND_LOOK_S = 1.0
 
@@ -43,8 +37,10 @@ class Bench:
     stage: Callable[[str], None]
 
 
-def measure_cell(bench: Bench, server: Server, entrant: Entrant, round_number: int, column: Column) -> dict[str, Any]:
-    """Measure and return one cell (docs/results.md).
+def measure_cell(
+    bench: Bench, server: Server, entrant: Entrant, round_number: int, column: Column, warm_up_least_s: int
+) -> dict[str, Any]:
+    """Measure and return one cell (docs/results.md), after ``warm_up_least_s`` steps of warm-up at least.
 
     Raises StackFailed or WrongReply where the stack is at fault, WrkFailed or DatabaseGone where it is not.
     """
@@ -56,7 +52,7 @@ def measure_cell(bench: Bench, server: Server, entrant: Entrant, round_number: i
         check(server, endpoint)
         unloaded = observe(server.host, server.port, PATHS[endpoint], 1, _UNLOADED_S, bench.plan.timeout_s)
         bench.stage("warming up")
-        warm_up, ramp_s = _warm_up(bench, server, column)
+        warm_up, ramp_s = _warm_up(bench, server, column, warm_up_least_s)
         load = _load(bench, column, bench.plan.measure_s + ramp_s)
         bench.stage(f"{column.connections} connections for {load.duration_s} s")
         watched = _Watched(bench, server)
@@ -116,6 +112,7 @@ class _Watched:
         watched: list[Watch | Usage] = [self._server, *([self._database] if self._database else [])]
         finds_before = self._bench.database.finds()
         begun = time.monotonic()
+        clock = time.time() - begun
         for each in watched:
             each.begin()
         bench_before = time.process_time()
@@ -124,6 +121,8 @@ class _Watched:
         for each in watched:
             each.end()
         self._wall_s = time.monotonic() - begun
+        if abs(time.time() - time.monotonic() - clock) > _CLOCK_STEP_S:
+            raise WrkFailed("the machine's clock was set while wrk ran, and wrk times its replies by it")
         _require_alive(server)
         finds_after = self._bench.database.finds()
         if finds_before is not None and finds_after is not None:
@@ -163,7 +162,7 @@ class _Watched:
         return {"server": server, "database": database, "load": load, "bench_cores": bench_cores}, machine
 
 
-def _warm_up(bench: Bench, server: Server, column: Column) -> tuple[dict[str, Any], int]:
+def _warm_up(bench: Bench, server: Server, column: Column, least: int) -> tuple[dict[str, Any], int]:
     """Return the ``warm_up`` part of the cell, and the seconds that its ramp needs on top of a measurement."""
     step_s = warm_up_step_s(column.connections)
     begun = time.monotonic()
@@ -172,7 +171,7 @@ def _warm_up(bench: Bench, server: Server, column: Column) -> tuple[dict[str, An
         measured = _run_wrk(bench, server, column, _load(bench, column, step_s))
         _require_alive(server)
         rates += half_second_rates(measured.windows_ok, step_s, max(measured.first_replies_s, default=0))
-        if step >= bench.plan.warm_up_least_s and is_stable(rates):
+        if step >= least and is_stable(rates):
             break
     seen = {
         "took_s": round(time.monotonic() - begun, 2),
@@ -180,39 +179,6 @@ def _warm_up(bench: Bench, server: Server, column: Column) -> tuple[dict[str, An
         "rates_per_s": [round(rate, 1) for rate in rates],
     }
     return seen, ramp_allowance_s(measured.first_replies_s, column.connections, bench.plan.measure_s)
-
-
-def ramp_allowance_s(first_replies_s: list[float], connections: int, most_s: int) -> int:
-    """Return the whole seconds to add to a measurement so that a slow ramp does not eat it, ``most_s`` at most.
-
-    An event loop that serves whom it has before it accepts the next may need seconds for 200 connections.
-    """
-    if len(first_replies_s) < connections:
-        return most_s
-    return min(most_s, max(0, ceil(max(first_replies_s) - _SHORT_RAMP_S)))
-
-
-def half_second_rates(windows: list[int], seconds: int, ramp_s: float) -> list[float]:
-    """Return the rate in each half second of a run from its windows of a tenth, the ramp left out of the first."""
-    of_half = round(0.5 / wrk.WINDOW_S)
-    padded = [*windows, *[0] * (2 * seconds * of_half)]
-    halves = [padded[of_half * n : of_half * (n + 1)] for n in range(2 * seconds)]
-    # A slow ramp keeps the server as busy as the load does.
-    halves[0] = halves[0][min(ceil(ramp_s / wrk.WINDOW_S), of_half - 1) :]
-    return [sum(half) / (len(half) * wrk.WINDOW_S) for half in halves]
-
-
-def is_stable(rates: list[float]) -> bool:
-    """Return whether the rate has stopped rising, from the rates of the last half seconds."""
-    if len(rates) < 2 or rates[-1] == 0 or _has_risen(rates[-2:-1], rates[-1:], _HALF_SECONDS_DIFFER):
-        return False
-    return len(rates) < 4 or not _has_risen(rates[-4:-2], rates[-2:], _STILL_RISING)
-
-
-def _has_risen(before: list[float], now: list[float], by: float) -> bool:
-    """Return whether the half seconds ``now`` are above those ``before`` by more than a factor and more than chance."""
-    earlier, later = sum(before) / 2, sum(now) / 2  # replies
-    return later > earlier * by and later - earlier > _CHANCE * sqrt(later + earlier)
 
 
 def _run_wrk(

@@ -4,6 +4,7 @@ import os
 import resource
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -13,9 +14,10 @@ from loadtests import results as results_file
 from loadtests.battle import Battle, lost_to_the_bench, passed
 from loadtests.compare import compare, show_comparison
 from loadtests.database import Database, DatabaseGone
+from loadtests.environment import git_state
 from loadtests.machine import ConnectionLost, Machine, RemoteMachine, Unreachable, machine_from_environment
 from loadtests.placement import pinned_process
-from loadtests.plan import VARIABLES, Plan, plan_from_environment
+from loadtests.plan import SERVER_VARIABLES, VARIABLES, Plan, plan_from_environment
 from loadtests.results import CannotWrite, Results
 from loadtests.server import raise_open_file_limit
 from loadtests.settings import BadSetting
@@ -59,13 +61,10 @@ def battle(name: str) -> int:
         database = stack.enter_context(Database(uri))
         if own_mongod:
             database.forget_delays()
-        for latency_ms in {column.db_latency_ms for column in plan.columns}:
-            with database.delayed_finds(latency_ms):
-                pass  # only to learn now, and not in the middle, whether it can be done
         try:
+            plan = _that_can_be_delayed(console, plan, database)
             if results is None:
-                apps = {entrant.stack.app.name: entrant.stack.app for entrant in plan.entrants}
-                environment = machine.describe(apps.values(), database.version())
+                environment = machine.describe([], database.version())
                 results = results_file.new(plan, environment, _typed(name))
                 if isinstance(machine, RemoteMachine):
                     results["machines"] = machine.machines(database, environment)
@@ -73,6 +72,7 @@ def battle(name: str) -> int:
             if folder is None:
                 folder = results_file.new_folder()
                 results["id"] = folder.name
+            _warn_of_another_commit(console, results)
             run = leftovers.Run(results_file.FOLDER)
             stack.callback(run.over)
             if not machine.apart:
@@ -118,15 +118,17 @@ def _fight(console: Console, battle: Battle) -> int:
     except Stopped:
         battle.results["state"] = "stopped"
         battle.save()
+        show_doubts(console, battle.results)
         show_ranking(console, battle.results)
         console.print(
             f"Stopped; {battle.missing()} cells are missing. Go on with: {_go_on(battle.folder)}", soft_wrap=True
         )
         console.print(f"Results so far: {battle.folder}", soft_wrap=True)
         return _INTERRUPTED
+    # What makes the figures doubtful stands above them.
+    show_doubts(console, battle.results)
     show_ranking(console, battle.results)
     show_state(console, battle.results)
-    show_doubts(console, battle.results)
     if any(lost_to_the_bench(battle.results)):
         console.print(
             f"Lost to the bench's own trouble, not to a stack; measure it again with: {_go_on(battle.folder)}"
@@ -146,6 +148,29 @@ def _resume(name: str, machine: Machine) -> tuple[Path, Results, Plan]:
     # What the bench lost is measured again, so it is no longer lost.
     results["failed"] = [failure for failure in results["failed"] if failure["fault"] == "stack"]
     return folder, results, plan
+
+
+def _warn_of_another_commit(console: Console, results: Results) -> None:
+    then, now = results.get("machines", {}).get("client", results["environment"])["git"], git_state()
+    if then != now:
+        console.print("! The first part was measured at another commit, or with other changes.", style="yellow")
+
+
+def _that_can_be_delayed(console: Console, plan: Plan, database: Database) -> Plan:
+    """Return ``plan``, without the columns that need failpoints where mongod takes none and nobody asked for them.
+
+    Learnt now, and not in the middle. Raises BadSetting where DB_LATENCY_MS asks for them.
+    """
+    try:
+        for latency_ms in {column.db_latency_ms for column in plan.columns}:
+            with database.delayed_finds(latency_ms):
+                continue
+    except BadSetting as refusal:
+        if os.environ.get("DB_LATENCY_MS") or os.environ.get("RESUME"):
+            raise
+        console.print(f"No slow-database column: {refusal}", highlight=False, soft_wrap=True)
+        return replace(plan, columns=[column for column in plan.columns if not column.db_latency_ms])
+    return plan
 
 
 def _explain_timeout(console: Console, plan: Plan) -> None:
@@ -171,7 +196,9 @@ def _require_open_files(plan: Plan) -> None:
 
 
 def _typed(name: str) -> str:
-    given = [f'{variable}="{value}"' for variable in VARIABLES if (value := os.environ.get(variable))]
+    given = [
+        f'{variable}="{value}"' for variable in (*VARIABLES, *SERVER_VARIABLES) if (value := os.environ.get(variable))
+    ]
     return " ".join(["make", name, *given])
 
 

@@ -36,7 +36,7 @@ def describe(apps: Iterable[App], mongod_version: str) -> dict[str, Any]:
             "somaxconn": _number("/proc/sys/net/core/somaxconn"),
             "local_ports": _local_ports(),
         },
-        "git": _git(),
+        "git": git_state(),
         "locks": _locks(apps),
         "versions": {
             "mongod": mongod_version,
@@ -118,7 +118,8 @@ def _versions(app: App) -> Iterable[tuple[str, str]]:
             yield tool, _first_line(command)
 
 
-def _git() -> dict[str, Any] | None:
+def git_state() -> dict[str, Any] | None:
+    """Return the commit and whether there are uncommitted changes; None outside a repository."""
     commit = _first_line(["git", "-C", str(ROOT), "rev-parse", "HEAD"])
     if not re.fullmatch("[0-9a-f]{40,64}", commit):
         return None

@@ -45,7 +45,10 @@ def ratio(before: Sequence[float], after: Sequence[float]) -> Estimate:
     if min(len(before), len(after)) == 1:
         return Estimate(value, None, None, ())
     # The two runs are independent, so each median of one may go with each of the other.
-    pairs = zip(_medians(before, _RESAMPLES), _medians(after, _RESAMPLES, seed=1), strict=False)
+    if max(len(before), len(after)) < _ALL_RESAMPLES_UP_TO:
+        pairs = list(product(_medians(before), _medians(after)))
+    else:
+        pairs = list(zip(_medians(before, _RESAMPLES), _medians(after, _RESAMPLES, seed=1), strict=True))
     low, high = _interval([second / first for first, second in pairs])
     return Estimate(value, low, high, ())
 

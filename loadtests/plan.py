@@ -17,9 +17,11 @@ VARIABLES = (
     *("CPUS_SERVER", "CPUS_DB", "CPUS_LOAD", "PLAN", "SERVER", "HOST"),
 )
 # Set by the user, these reach every server; the bench must know them to know a stack's slots.
-_SERVER_VARIABLES = ("WEB_CONCURRENCY", "THREADS", "WORKER_CONNECTIONS", "MONGODB_MAX_POOL_SIZE", "DB_TIMEOUT_MS")
+SERVER_VARIABLES = ("WEB_CONCURRENCY", "THREADS", "WORKER_CONNECTIONS", "MONGODB_MAX_POOL_SIZE", "DB_TIMEOUT_MS")
 _AGAIN = "[again]"
 _SPARE_THREADS = 8
+# A server that has been loaded already is warm but for the code of its other columns.
+LATER_WARM_UP_S = 1
 _START_AND_STOP_S = 2.5
 # Two checks of the body, the look at a single connection, wrk's own start and the counters.
 _AROUND_A_CELL_S = 0.9
@@ -95,6 +97,7 @@ class Plan:
         for entrant in self.entrants:
             for _, columns in self.starts(entrant):
                 seconds += _START_AND_STOP_S + sum(self._column_s(column) for column in columns)
+                seconds += warm_up_step_s(columns[0].connections) * (self.warm_up_least_s - LATER_WARM_UP_S)
         return seconds * self.rounds
 
     def starts(self, entrant: Entrant) -> list[tuple[dict[str, str], list[Column]]]:
@@ -120,9 +123,7 @@ class Plan:
 
     def _column_s(self, column: Column) -> float:
         fairness_s = self.fairness_s if self.fairness_in(column) else 0
-        return (
-            warm_up_step_s(column.connections) * self.warm_up_least_s + self.measure_s + fairness_s + _AROUND_A_CELL_S
-        )
+        return warm_up_step_s(column.connections) * LATER_WARM_UP_S + self.measure_s + fairness_s + _AROUND_A_CELL_S
 
     def as_result(self) -> dict[str, Any]:
         """Return the ``plan`` part of results.json."""
@@ -197,7 +198,7 @@ def plan_from_environment(name: str, usable_cpus: Sequence[int], apart: bool = F
     placement = Placement() if apart else chosen_placement(usable_cpus)
     cpus = len(placement.server or usable_cpus)
     chosen = named(words("STACKS") or list(stacks()))
-    own = {variable: value for variable in _SERVER_VARIABLES if (value := os.environ.get(variable))}
+    own = {variable: value for variable in SERVER_VARIABLES if (value := os.environ.get(variable))}
     full = name != "battle-quick"
     if name == "battle-2014":
         entrants = [entrant for stack in chosen for entrant in _variants_of_2014(stack, own, cpus)]

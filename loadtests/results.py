@@ -80,6 +80,12 @@ def write(results: Results, folder: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(folder / _NAME)
+        # The rename is on the disk only when its folder is.
+        directory = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
     except OSError as error:
         raise CannotWrite(f"{folder / _NAME} cannot be written: {error.strerror}") from None
 

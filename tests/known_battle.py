@@ -25,8 +25,8 @@ DATABASE = "known_answers"
 SETTINGS = {"RIGHT_BODY": EXPECTED["mongo"].decode(), "MONGODB_DATABASE": DATABASE}
 
 
-def known_stack(behaviour: str, tools: tuple[str, ...] = (), **known: Any) -> Stack:
-    app = App(name="tests", tools=tools, inputs=(), setup=(), path="", test="")
+def known_stack(behaviour: str, setup: tuple[str, ...] = (), **known: Any) -> Stack:
+    app = App(name="tests", tools=(), inputs=(), setup=setup, path="", test="")
     defaults = {"model": "events", "keep_alive": True, "choose_when": "", "processes": "1"}
     command = shlex.join([sys.executable, "known_server.py", behaviour])
     return Stack(name=behaviour, title=behaviour, app=app, command=command, **{**defaults, **known})

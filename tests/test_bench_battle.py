@@ -87,6 +87,7 @@ def test_a_crash_a_wrong_body_and_a_missing_tool_do_not_stop_the_others(tmp_path
         known_entrant("dies", label="crashes"),
         known_entrant("always-wrong", label="wrong"),
         known_entrant("no-such-behaviour", label="never starts"),
+        known_entrant("fixed", label="cannot be set up", setup=("false",)),
         known_entrant("finds", label="good"),
         known_entrant("finds", label="good [again]", repeats="good"),
     ]
@@ -104,6 +105,8 @@ def test_a_crash_a_wrong_body_and_a_missing_tool_do_not_stop_the_others(tmp_path
     # What cannot start is not started again; what crashed under load is, in the next round.
     assert Tool.given_up_on.count("never starts") == 1
     assert Tool.given_up_on.count("crashes") == 2
+    assert [entry["entrant"] for entry in found["skipped"]] == ["cannot be set up"]
+    assert "`false` failed" in found["skipped"][0]["reason"]
     assert [pair["entrant"] for pair in found["summary"]["noise"]] == ["good"]
     assert [row["entrant"] for row in found["summary"]["ranking"][0]["rows"]] == ["good"]
     assert not passed(found)

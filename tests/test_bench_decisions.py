@@ -11,7 +11,6 @@ import jsonschema
 import pytest
 
 from loadtests import figures, results
-from loadtests.cell import half_second_rates, is_stable
 from loadtests.compare import compare
 from loadtests.doubts import doubts
 from loadtests.estimates import ASSUMED_NOISE, Estimate, estimate, faster_beyond_doubt, noise, ranking, ratio
@@ -20,6 +19,7 @@ from loadtests.observer import Connection, Observation, Outcome
 from loadtests.placement import Placement, chosen_placement
 from loadtests.plan import Column, plan_from_environment
 from loadtests.settings import BadSetting
+from loadtests.steady import half_second_rates, is_stable, ramp_allowance_s
 from loadtests.verdict import Evidence, ceiling, judge
 from loadtests.wrk import Measured
 
@@ -210,6 +210,14 @@ def test_a_warm_up_is_over_when_the_rate_stops_rising(rates: list[float], stable
 
 def test_half_second_rates_leave_out_the_ramp() -> None:
     assert half_second_rates([1, 1, 10, 10, 10, 10, 10, 10, 10, 10], 1, ramp_s=0.15) == pytest.approx([100, 100])
+
+
+@pytest.mark.parametrize(
+    ("first_replies_s", "seconds"),
+    [([0.01, 0.05], 0), ([0.01, 0.9], 1), ([0.01, 1.9], 2), ([0.01, 60.0], 4), ([0.01], 4)],
+)
+def test_a_slow_ramp_gets_time_of_its_own(first_replies_s: list[float], seconds: int) -> None:
+    assert ramp_allowance_s(first_replies_s, connections=2, most_s=4) == seconds
 
 
 def test_estimate_is_the_median_with_every_resample() -> None:

@@ -26,6 +26,7 @@ from loadtests.stacks import Stack
 from loadtests.verdict import ceiling
 from shared.mongod import Mongod, free_port
 from shared.seed import seed
+from tests.conftest import IN_CI
 from tests.known_battle import DATABASE, known_plan, known_stack
 
 pytestmark = [pytest.mark.load, pytest.mark.usefixtures("wrk")]
@@ -33,6 +34,9 @@ pytestmark = [pytest.mark.load, pytest.mark.usefixtures("wrk")]
 CONNECTIONS = 20
 SERVER_CLOCK = 0.05  # of a latency quantile
 SERVER_CLOCK_MS = 1.0
+# With so much of the machine used by others, what is known of the server no longer holds.
+_BUSY_WITH_OTHERS = 0.2
+_TRIES = 3
 
 
 @dataclass
@@ -72,7 +76,17 @@ def start(database: Database, tmp_path: Path) -> Callable[..., Any]:
 
 @pytest.fixture
 def measure(database: Database, tmp_path: Path, start: Callable[..., Any]) -> Measure:
-    def measured(
+    def measured(behaviour: str, **how: Any) -> Known:
+        for _ in range(_TRIES):
+            known = measured_once(behaviour, **how)
+            others = known.cell["machine"]["others"]
+            if others < _BUSY_WITH_OTHERS:
+                return known
+        if not IN_CI:
+            pytest.skip(f"other programs used {others:.0%} of the machine, {_TRIES} times")
+        return known
+
+    def measured_once(
         behaviour: str,
         known: dict[str, Any] | None = None,
         settings: dict[str, str] | None = None,
@@ -82,7 +96,7 @@ def measure(database: Database, tmp_path: Path, start: Callable[..., Any]) -> Me
     ) -> Known:
         entrant = Entrant(behaviour, known_stack(behaviour, **(known or {})))
         column = Column("mongo", connections, db_latency_ms)
-        defaults = {"measure_s": 2, "fairness_s": 1.0}
+        defaults = {"measure_s": 1, "fairness_s": 0.7}
         said: list[dict[str, Any]] = []
         with start(entrant.stack, **(settings or {})) as server:
 
@@ -95,7 +109,7 @@ def measure(database: Database, tmp_path: Path, start: Callable[..., Any]) -> Me
             bench = Bench(
                 known_plan([entrant], [column], **{**defaults, **changes}), database, Run(tmp_path), between_stages
             )
-            cell = measure_cell(bench, server, entrant, 1, column)
+            cell = measure_cell(bench, server, entrant, 1, column, warm_up_least_s=1)
         return Known(cell, said[1]["counts"], said[1]["p50_ms"], said[1]["p99_ms"])
 
     return measured
@@ -166,7 +180,7 @@ def test_wrong_bodies_are_failures(measure: Measure) -> None:
 
 
 def test_a_close_after_a_complete_reply_is_counted_and_is_no_failure(measure: Measure) -> None:
-    known = measure("closes")
+    known = measure("closes", measure_s=2)
     assert figures.failures(known.outcomes) == {}
     assert near(known.outcomes["ok"], sum(known.counts.values()))
     assert known.outcomes["closed_after_reply"] == pytest.approx(known.counts["closed"], abs=CONNECTIONS)
