@@ -17,6 +17,10 @@ from wsgi import application as flask_application
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     """Serve a request, and end the connection after the reply when the client asks for it."""
+    # uWSGI hands on what is no HTTP, such as a TLS greeting.
+    if "REQUEST_METHOD" not in environ:
+        start_response("400 Bad Request", [("Content-Length", "0"), ("Connection", "close")])
+        return ClosingIterator([], _end_connection)
     if environ.get("HTTP_CONNECTION", "").lower() != "close":
         return flask_application(environ, start_response)
 

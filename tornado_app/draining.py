@@ -20,6 +20,7 @@ class DrainingServer(HTTPServer):
         """Called by tornado in place of ``__init__``; ``limits`` are the keyword arguments of HTTPServer."""
         super().initialize(application, **limits)
         self._most_connections = most_connections
+        self._connections_open = 0
         # The open connections, each in one of the two; an idle one with what waits for its next request.
         self._idle: dict[object, Any] = {}
         self._busy: set[object] = set()
@@ -47,10 +48,11 @@ class DrainingServer(HTTPServer):
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Called by tornado for a connection that it has accepted."""
-        if len(self._idle) + len(self._busy) >= self._most_connections:
+        if self._connections_open == self._most_connections:
             # When the process runs out of open files instead, accepting fails over and over and fills log and CPU.
             stream.close()
             return
+        self._connections_open += 1
         super().handle_stream(stream, address)
 
     def start_request(self, server_conn: object, request_conn: Any) -> HTTPMessageDelegate:
@@ -63,6 +65,7 @@ class DrainingServer(HTTPServer):
 
     def on_close(self, server_conn: object) -> None:
         super().on_close(server_conn)
+        self._connections_open -= 1
         self._idle.pop(server_conn, None)
         self._answered(server_conn)
 

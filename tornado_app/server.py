@@ -18,7 +18,7 @@ from app import LONGEST_SLEEP_S, make_app
 from config import BadSetting, Config
 from database import Articles
 from draining import DrainingServer
-from supervisor import Lifeline, Supervisor
+from supervisor import STOP_SIGNALS, Lifeline, Supervisor
 
 # A driver's client, open inside the block.
 Connect = Callable[[Config], AbstractAsyncContextManager[Any]]
@@ -38,6 +38,8 @@ _HTTP_LIMITS = {
     # Bytes that a connection may have unread. tornado's 100 MB is for uploads.
     "max_buffer_size": 1_048_576,
 }
+# The loop's, the libraries', the log's.
+_OWN_FILES = 64
 # Beyond the longest request, for what surrounds it.
 _STOP_SPARE_S = 2
 
@@ -71,17 +73,19 @@ async def _serve(
         loop.remove_reader(lifeline)
         stop.set()
 
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_signal_handler(signal.SIGINT, stop.set)
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, stop.set)
     loop.add_reader(lifeline, supervisor_gone)
     async with connect(config) as client:
         articles = Articles(client, config.database, config.db_timeout_s)
         application = make_app(articles, config.access_log)
-        server = DrainingServer(application, most_connections=config.worker_connections, **_HTTP_LIMITS)
+        server = DrainingServer(application, most_connections=_most_connections(config), **_HTTP_LIMITS)
         server.add_sockets(listeners)
         lifeline.ready()
         await stop.wait()
         await server.drain(drain_limit_s)
+    # The end of the loop gives the signals their deadly meaning back, and a second one may come.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
 
 def _listen(host: str, port: int, workers: int) -> list[list[socket.socket]]:
@@ -107,6 +111,12 @@ def _raise_open_file_limit() -> None:
     # Each connection is an open file, and the usual soft limit is 1024.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _most_connections(config: Config) -> int:
+    """Return WORKER_CONNECTIONS, or less where the limit of open files does not allow as many beside the database's."""
+    open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(config.worker_connections, max(open_files // 2, open_files - config.max_pool_size - _OWN_FILES))
 
 
 def _log_to_stderr(access_log: bool) -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import NoReturn
@@ -19,7 +20,7 @@ from typing import NoReturn
 _SHORTEST_LIFE_S = 1.0
 # When so many in a row have ended before they were ready, the next would too.
 _MOST_FAILED_STARTS = 3
-_STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 
 class Lifeline:
@@ -30,7 +31,7 @@ class Lifeline:
 
     def ready(self) -> None:
         """Take signals from here on, and tell the supervisor that this worker serves."""
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         self._channel.send(b".")
 
     def fileno(self) -> int:
@@ -68,8 +69,8 @@ class Supervisor:
 
     def run(self) -> int:
         """Return the exit status when all workers have ended: 0 when they have stopped as they were told to."""
-        signal.signal(signal.SIGTERM, self._stop)
-        signal.signal(signal.SIGINT, self._stop)
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._stop)
         signal.signal(signal.SIGALRM, self._kill)
         for place in range(len(self._listeners)):
             self._start(place)
@@ -83,7 +84,9 @@ class Supervisor:
             with worker.channel:
                 was_ready = worker.channel.recv(1) == b"."
             if self._stopping:
-                status = status or int(wait_status != 0)
+                if wait_status:
+                    _report(f"worker {pid} {_ending(wait_status)}")
+                    status = 1
                 continue
             _report(f"worker {pid} {_ending(wait_status)}, and is replaced")
             failed_starts = 0 if was_ready else failed_starts + 1
@@ -94,12 +97,15 @@ class Supervisor:
                 continue
             time.sleep(max(0.0, worker.started_s + _SHORTEST_LIFE_S - time.monotonic()))
             self._start(worker.place)
+        # A signal that comes while the interpreter ends would change the exit status.
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         return status
 
     def _start(self, place: int) -> None:
         # A signal that comes in here waits: for this process until it knows the worker, for the worker until it has
         # its own handlers.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         if not self._stopping:
             ours, theirs = socket.socketpair()
             pid = os.fork()
@@ -108,7 +114,7 @@ class Supervisor:
                 self._become_worker(place, theirs)
             theirs.close()
             self._workers[pid] = _Worker(place, ours)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def _become_worker(self, place: int, channel: socket.socket) -> NoReturn:
         # What belongs to the others must not stay open here: a listener would go on taking connections that nobody
@@ -129,16 +135,22 @@ class Supervisor:
             os._exit(status)
 
     def _stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
+        if self._stopping:
+            return
         self._stopping = True
         for group in self._listeners:
             _close(group)
         signal.setitimer(signal.ITIMER_REAL, self._stop_limit_s)
-        for pid in self._workers:
-            os.kill(pid, signal.SIGTERM)
+        self._send(signal.SIGTERM)
 
     def _kill(self, _signal: int, _frame: FrameType | None) -> None:
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
         for pid in self._workers:
-            os.kill(pid, signal.SIGKILL)
+            # One that has just ended may still be listed.
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
 
 def _close(listeners: Sequence[socket.socket]) -> None:

@@ -126,7 +126,7 @@ def test_each_stack_serves_what_is_stored(
     assert "Traceback" not in server.log.read_text()
 
 
-@pytest.mark.parametrize("stack", ["uwsgi-gevent", "gunicorn-gevent"])
+@pytest.mark.parametrize("stack", [stack for stack in COMMANDS if stack.endswith("gevent")])
 def test_a_pool_without_a_limit_serves_too(
     stack: str, start: Start, mongodb_uri: str, articles: Database[Document]
 ) -> None:

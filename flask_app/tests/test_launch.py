@@ -10,6 +10,14 @@ from conftest import APP, Start, environment, free_port
 
 from launch import COMMANDS
 
+ANY_STACK = next(iter(COMMANDS))
+# What gunicorn is told to load: a configuration, then the module with the application.
+GUNICORN = [command.split()[2:] for command in COMMANDS.values() if command.startswith("gunicorn")]
+LOADED = {
+    **{conf: f"import runpy; runpy.run_path({conf!r})" for conf, _ in GUNICORN},
+    **{module: f"import {module.partition(':')[0]}" for _, module in GUNICORN},
+}
+
 
 def launch(*arguments: str, **settings: str) -> tuple[int, list[str]]:
     """Return the exit status of a start that fails, and the lines it wrote."""
@@ -43,7 +51,7 @@ def test_an_unknown_stack(arguments: list[str]) -> None:
     ],
 )
 def test_a_bad_setting_is_one_line(name: str, value: str) -> None:
-    status, (line,) = launch("gunicorn-gevent", **{"PORT": str(free_port()), name: value})
+    status, (line,) = launch(ANY_STACK, **{"PORT": str(free_port()), name: value})
     assert status == 2
     assert name in line
     assert "a-password" not in line
@@ -61,15 +69,15 @@ def test_a_used_port_is_one_line(stack: str) -> None:
 
 
 def test_a_port_that_another_server_of_ours_listens_on_is_not_shared(start: Start) -> None:
-    server = start("gunicorn-gevent")
+    server = start(ANY_STACK)
     assert [launch(stack, PORT=str(server.port))[0] for stack in COMMANDS] == [2] * len(COMMANDS)
     assert server.answers()
 
 
 def test_a_program_that_is_not_installed_is_one_line(tmp_path: Path) -> None:
-    status, lines = launch("gunicorn-sync", PORT=str(free_port()), PATH=str(tmp_path))
+    status, lines = launch(ANY_STACK, PORT=str(free_port()), PATH=str(tmp_path))
     assert status == 2
-    assert lines[-1].startswith("gunicorn is not on PATH: ")
+    assert lines[-1].startswith(f"{COMMANDS[ANY_STACK].split()[0]} is not on PATH: ")
 
 
 def in_fresh_python(code: str) -> str:
@@ -86,19 +94,13 @@ def in_fresh_python(code: str) -> str:
     return ended.stdout.strip()
 
 
-LOADED = {"wsgi": "import wsgi"} | {
-    name: f"import runpy; runpy.run_path('{name}.conf.py')"
-    for name in ("gunicorn_sync", "gunicorn_gthread", "gunicorn_gevent")
-}
-
-
-@pytest.mark.parametrize("name", ["wsgi", "gunicorn_sync", "gunicorn_gthread"])
+@pytest.mark.parametrize("name", [name for name in LOADED if "gevent" not in name])
 def test_gevent_is_not_even_imported_where_there_are_threads(name: str) -> None:
     assert in_fresh_python(f"{LOADED[name]}; import sys; print('gevent' in sys.modules)") == "False"
 
 
-@pytest.mark.parametrize("loaded", ["import wsgi_gevent", LOADED["gunicorn_gevent"]])
-def test_gevent_patches_before_the_driver_is_imported(loaded: str) -> None:
+@pytest.mark.parametrize("name", [name for name in LOADED if "gevent" in name])
+def test_gevent_patches_before_the_driver_is_imported(name: str) -> None:
     """A module that had taken the blocking lock or socket would have kept it."""
     code = f"""
 import sys
@@ -108,15 +110,16 @@ def patch_and_tell():
     print(sorted(name for name in ("ssl", "pymongo", "flask", "config") if name in sys.modules))
     patch_all()
 monkey.patch_all = patch_and_tell
-{loaded}
+{LOADED[name]}
 print(all(map(monkey.is_module_patched, ("socket", "ssl", "threading", "time", "select"))))
 """
     assert in_fresh_python(code) == "[]\nTrue"
 
 
-def test_one_line_about_the_settings_when_gunicorn_is_typed_without_launch() -> None:
+@pytest.mark.parametrize(("conf", "module"), GUNICORN)
+def test_one_line_about_the_settings_when_gunicorn_is_typed_without_launch(conf: str, module: str) -> None:
     ended = subprocess.run(
-        ["gunicorn", "--config", "gunicorn_sync.conf.py", "wsgi:application"],
+        ["gunicorn", "--config", conf, module],
         cwd=APP,
         env=environment(PORT=str(free_port()), THREADS="none"),
         capture_output=True,

@@ -1,6 +1,7 @@
 """Each stack really started, from outside. No database is needed, and none is there."""
 
 import signal
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +13,8 @@ from launch import COMMANDS
 GET = b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"
 # gunicorn's sync workers close each connection after its reply.
 KEEP_ALIVE = [stack for stack in COMMANDS if stack != "gunicorn-sync"]
-EVENTS = ["uwsgi-gevent", "gunicorn-gevent"]
+EVENTS = [stack for stack in COMMANDS if stack.endswith("gevent")]
+THREADS = [stack for stack in COMMANDS if "thread" in stack]
 
 every_stack = pytest.mark.parametrize("stack", COMMANDS)
 
@@ -84,12 +86,39 @@ def test_connections_are_kept_until_the_client_asks_for_the_close(stack: str, st
     assert last.endswith(b'{"slept_ms":2}')
 
 
+@every_stack
+def test_what_is_no_request_is_neither_answered_as_one_nor_traced(stack: str, start: Start) -> None:
+    server = start(stack, WEB_CONCURRENCY="1")
+    body = GET % b"/sleep?ms=0"
+    unread = b"POST /mongo HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+    assert b'{"slept_ms":0}' not in everything_after(server, unread + body)
+    assert b'{"slept_ms":0}' not in everything_after(server, unread, body)
+    for nonsense in (b"nonsense\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"):
+        reply = everything_after(server, nonsense)
+        assert reply == b"" or b" 400 " in reply.splitlines()[0]
+    assert server.answers()
+    assert "Traceback" not in server.log.read_text()
+
+
+def everything_after(server: Server, *pieces: bytes) -> bytes:
+    """Send ``pieces`` one after the other, and nothing more; return what came until the server closed."""
+    with server.connect() as client:
+        try:
+            for piece in pieces:
+                client.sendall(piece)
+                time.sleep(0.1)  # a segment of its own
+            client.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: client.recv(4096), b""))
+        except OSError:  # closed before it was all sent
+            return b""
+
+
 @pytest.mark.parametrize("stack", EVENTS)
 def test_waiting_costs_no_process_and_no_thread(stack: str, start: Start) -> None:
     assert seconds_for(start(stack, WEB_CONCURRENCY="1"), 40, "/sleep?ms=500") < 5
 
 
-@pytest.mark.parametrize("stack", ["uwsgi-threads", "gunicorn-gthread"])
+@pytest.mark.parametrize("stack", THREADS)
 def test_threads_are_what_waits_at_the_same_time(stack: str, start: Start) -> None:
     few = seconds_for(start(stack, WEB_CONCURRENCY="1", THREADS="2"), 8, "/sleep?ms=300")
     many = seconds_for(start(stack, WEB_CONCURRENCY="1", THREADS="8"), 8, "/sleep?ms=300")

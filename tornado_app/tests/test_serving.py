@@ -1,5 +1,6 @@
 """Started servers, from outside: stopping, dying workers, odd requests. No database is needed, and none is there."""
 
+import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,20 @@ def test_a_reply_while_it_stops_says_that_the_connection_closes(start: Start) ->
         reply = b"".join(iter(lambda: client.recv(4096), b""))
     assert b"\r\nConnection: close\r\n" in reply
     assert reply.endswith(b'{"slept_ms":600}')
+
+
+def test_signals_while_it_stops_change_nothing(start: Start) -> None:
+    server = start()
+    with server.connect() as client:
+        client.sendall(GET % b"/sleep?ms=500")
+        time.sleep(0.2)
+        while server.process.poll() is None:
+            os.killpg(server.process.pid, signal.SIGINT)
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.01)
+        assert client.recv(4096).endswith(b'{"slept_ms":500}')
+    assert server.process.returncode == 0
+    assert server.is_gone()
 
 
 def test_a_client_that_reads_and_sends_nothing_more_does_not_hold_the_stop_up(start: Start) -> None:
@@ -124,6 +139,7 @@ def test_503_within_two_and_a_half_seconds_when_the_database_is_down(start: Star
 
 def test_more_connections_than_allowed_are_closed(start: Start) -> None:
     server = start(WEB_CONCURRENCY="1", WORKER_CONNECTIONS="3")
+    until(lambda: server.accepted() == 0)
     kept = [server.connect() for _ in range(3)]
     for client in kept:
         client.sendall(GET % b"/sleep?ms=0")

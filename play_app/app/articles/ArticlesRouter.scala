@@ -3,10 +3,11 @@ package articles
 import scala.concurrent.duration._
 import scala.concurrent.{ ExecutionContext, Future }
 
-import org.apache.pekko.actor.ActorSystem
+import org.apache.pekko.actor.Scheduler
 import org.apache.pekko.pattern.after
+import org.apache.pekko.util.ByteString
 import play.api.Logger
-import play.api.http.{ HttpEntity, HttpVerbs }
+import play.api.http.HttpVerbs
 import play.api.mvc.Results._
 import play.api.mvc._
 import play.api.routing.Router.Routes
@@ -16,7 +17,7 @@ import play.api.routing.SimpleRouter
 final class ArticlesRouter[D: ExtendedJson](
     documents: DocumentStore[D],
     Action: DefaultActionBuilder,
-    actorSystem: ActorSystem
+    scheduler: Scheduler
 )(implicit ec: ExecutionContext)
     extends SimpleRouter {
   import ArticlesRouter._
@@ -37,20 +38,19 @@ final class ArticlesRouter[D: ExtendedJson](
     documents
       .findOne(collection)
       .map {
-        case Some(document) => Ok.sendEntity(HttpEntity.Strict(ExtendedJson.encode(document), JsonError.ContentType))
+        case Some(document) => Json(Ok, ExtendedJson.encode(document))
         case None           => JsonError(NotFound, "no document")
       }
       .recover { case unavailable: DatabaseUnavailable =>
-        logger.warn(s"/$collection: ${unavailable.getMessage}")
+        logger.warn(s"$collection: ${unavailable.getMessage}")
         JsonError(ServiceUnavailable, "database unavailable").withHeaders("Retry-After" -> "1")
       }
   }
 
   private def sleep = Action.async { request =>
     sleepMs(request) match {
-      case Some(ms) =>
-        after(ms.millis, actorSystem.scheduler)(Future.successful(Ok(s"""{"slept_ms":$ms}""").as("application/json")))
-      case None => Future.successful(JsonError(BadRequest, "ms must be an integer from 0 to 10000"))
+      case Some(ms) => after(ms.millis, scheduler)(Future.successful(Json(Ok, ByteString(s"""{"slept_ms":$ms}"""))))
+      case None     => Future.successful(JsonError(BadRequest, "ms must be an integer from 0 to 10000"))
     }
   }
 

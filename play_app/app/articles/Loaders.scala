@@ -25,8 +25,7 @@ final class BlockingLoader extends ApplicationLoader {
 }
 
 /** Everything but the store, wired by hand. */
-abstract class ArticlesComponents(context: Context)
-    extends BuiltInComponentsFromContext(context) {
+abstract class ArticlesComponents(context: Context) extends BuiltInComponentsFromContext(context) {
 
   LoggerConfigurator(environment.classLoader).foreach(_.configure(environment))
 
@@ -40,6 +39,6 @@ abstract class ArticlesComponents(context: Context)
     applicationLifecycle.addStopHook(() => documents.close())
     // The bodies of requests mean nothing here, and to read them would only take memory.
     val ignoringBodies = DefaultActionBuilder(playBodyParsers.ignore[AnyContent](AnyContentAsEmpty))
-    new ArticlesRouter(documents, ignoringBodies, actorSystem)
+    new ArticlesRouter(documents, ignoringBodies, actorSystem.scheduler)
   }
 }

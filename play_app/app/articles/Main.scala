@@ -24,7 +24,10 @@ object Main {
     override def exit(message: String, cause: Option[Throwable], returnCode: Int): Nothing = cause match {
       case Some(bad: BadSetting)          => fail(bad.getMessage, BadUsage)
       case Some(_: ServerListenException) =>
-        fail(s"cannot listen on ${settings.host}:${settings.port}: is the port taken?", Failed)
+        fail(
+          s"cannot listen on ${settings.host}, port ${settings.port}: the port is taken, or the address is not of this machine",
+          Failed
+        )
       case Some(error) => fail(s"$message $error", Failed)
       case None        => fail(message, Failed)
     }

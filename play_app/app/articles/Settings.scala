@@ -35,13 +35,24 @@ final case class Settings(
   /** The settings that Play reads for itself, by the names that its configuration gives them. */
   def forPlay: Map[String, String] = {
     val dispatcher = "pekko.actor.default-dispatcher.fork-join-executor"
+    // The longest that a request may be under way: a find, or /sleep?ms=10000.
+    val longest = dbTimeout.max(10.seconds)
     Map(
+      "play.server.provider"               -> classOf[DrainingServerProvider].getName,
       "play.server.http.address"           -> host,
       "play.server.http.port"              -> port.toString,
       "play.server.netty.eventLoopThreads" -> webConcurrency.toString,
       "play.http.secret.key"               -> secret,
       s"$dispatcher.parallelism-min"       -> webConcurrency.toString,
-      s"$dispatcher.parallelism-max"       -> webConcurrency.toString
+      s"$dispatcher.parallelism-max"       -> webConcurrency.toString,
+      // ReactiveMongo has an actor system of its own.
+      s"mongo-async-driver.$dispatcher.parallelism-min" -> webConcurrency.toString,
+      s"mongo-async-driver.$dispatcher.parallelism-max" -> webConcurrency.toString,
+      // Longer than the 60 s after which most proxies and clients close an idle connection, so that it is rarely the
+      // server that closes one on which a request is under way; and never while a request waits.
+      "play.server.http.idleTimeout" -> s"${longest.max(70.seconds).toMillis + 5000} ms",
+      // In this phase a server that stops answers what it has accepted.
+      "pekko.coordinated-shutdown.phases.service-unbind.timeout" -> s"${longest.toMillis + 2000} ms"
     )
   }
 }

@@ -69,7 +69,10 @@ final class ProcessSuite extends munit.FunSuite {
       Using.resource(new ServerSocket(0, 50, InetAddress.getByName("127.0.0.1"))) { taken =>
         val app = new AppProcess(loader, noDatabase, "PORT" -> taken.getLocalPort.toString)
         assertEquals(app.exitStatus(), 1)
-        assertEquals(app.log, s"cannot listen on 127.0.0.1:${taken.getLocalPort}: is the port taken?\n")
+        assertEquals(
+          app.log,
+          s"cannot listen on 127.0.0.1, port ${taken.getLocalPort}: the port is taken, or the address is not of this machine\n"
+        )
       }
     }
 

@@ -6,12 +6,15 @@ import org.apache.pekko.util.ByteString
 import play.api.http.{ HttpEntity, HttpErrorHandler, Status }
 import play.api.mvc.{ RequestHeader, Result, Results }
 
+/** A reply whose body is JSON already. */
+object Json {
+  def apply(status: Results.Status, json: ByteString): Result =
+    status.sendEntity(HttpEntity.Strict(json, Some("application/json")))
+}
+
 /** Errors as JSON, in place of Play's pages. */
 object JsonError extends HttpErrorHandler {
-  val ContentType: Option[String] = Some("application/json")
-
-  def apply(status: Results.Status, error: String): Result =
-    status.sendEntity(HttpEntity.Strict(ByteString(s"""{"error":"$error"}"""), ContentType))
+  def apply(status: Results.Status, error: String): Result = Json(status, ByteString(s"""{"error":"$error"}"""))
 
   override def onClientError(request: RequestHeader, statusCode: Int, message: String): Future[Result] = {
     val error = statusCode match {
