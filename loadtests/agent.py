@@ -190,20 +190,22 @@ def _carry_out(agent: Agent, request: dict[str, Any], answer: Callable[[dict[str
 def _listen(requests: BinaryIO, asked: "queue.Queue[dict[str, Any]]", answer: Callable[[dict[str, Any]], None]) -> None:
     """Take requests as they come, also while one is carried out, and end the process when there is nobody any more."""
     unfinished = b""
-    while select.select([requests], [], [], SILENCE_S)[0]:
-        block = os.read(requests.fileno(), 65536)
-        if not block:
-            break
-        *lines, unfinished = (unfinished + block).split(b"\n")
-        for line in lines:
-            request = json.loads(line)
-            if request["do"] == "ping":
-                answer({"id": request["id"], "result": None})
-            else:
-                asked.put(request)
-    else:
+    try:
+        while select.select([requests], [], [], SILENCE_S)[0]:
+            block = os.read(requests.fileno(), 65536)
+            if not block:
+                return
+            *lines, unfinished = (unfinished + block).split(b"\n")
+            for line in lines:
+                request = json.loads(line)
+                if request["do"] == "ping":
+                    answer({"id": request["id"], "result": None})
+                else:
+                    asked.put(request)
         print(f"nothing heard from the bench for {SILENCE_S:.0f} s", file=sys.stderr)
-    os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        # Also when it says what nobody understands.
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _writer(replies: BinaryIO) -> Callable[[dict[str, Any]], None]:

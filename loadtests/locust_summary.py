@@ -44,6 +44,8 @@ def summarise(record: dict[str, Any], finds: int | None, **about: Any) -> dict[s
     summary["passed"] = (
         outcomes["ok"] > 0 and outcomes["ok"] == total["requests"]
         and not record["exceptions"] and summary["finds"]["verdict"] != "less"
+        # With its last worker the run itself has died.
+        and (not record["workers"]["lost"] or record["workers"]["lost"] < record["workers"]["joined"])
     )  # fmt: skip
     summary["warnings"] = list(_warnings(summary))
     return summary

@@ -130,6 +130,7 @@ def worker() -> int:
         raise BadSetting(f"MASTER must be HOST or HOST:PORT, not '{text}'")
     address = ("--master-host", match[1].strip("[]"), "--master-port", match[2] or str(_MASTER_PORT))
     command = [sys.executable, "-m", "locust", "-f", _FILES, "--worker", *address]
+    _say(f"worker of the master at {text}; it may be started later (Ctrl-C stops this)")
     with stopped_by_signals():
         try:
             with _locust(command, _without_empty(os.environ)) as process:
@@ -205,10 +206,9 @@ def _ask(url: str, path: str) -> tuple[int, bytes]:
 def _headless(target: Target, *options: str) -> int:
     folder = target.folder
     record = folder / "record.json"
-    run_time_s = duration_s("LOCUST_RUN_TIME", os.environ.get("DURATION") or "30s")
     command = _command(
         target,
-        "--headless", "--only-summary", "--run-time", f"{run_time_s}s",
+        "--headless", "--only-summary", "--run-time", f"{_run_time_s()}s",
         "--html", str(folder / "report.html"), "--csv", str(folder / "locust"),
         *options,
     )  # fmt: skip
@@ -222,6 +222,8 @@ def _headless(target: Target, *options: str) -> int:
             stopped = True
             status = _interrupt(process)
     if not record.exists():
+        if stopped:
+            return _INTERRUPTED
         last = [line for line in (folder / "locust.log").read_text().splitlines() if line.strip()][-1:]
         raise StackFailed(f"locust ended with status {status}: {' '.join(last)} (see {folder})")
     finds = _finds(target)
@@ -276,7 +278,7 @@ def _check_variables() -> None:
     """Raise BadSetting now for what locust would refuse only when everything is started."""
     whole_number("LOCUST_USERS", _USERS, most=1_000_000)
     whole_number("LOCUST_SPAWN_RATE", 1, most=1_000_000)
-    duration_s("LOCUST_RUN_TIME", os.environ.get("DURATION") or "30s")
+    _run_time_s()
     if os.environ.get("LOCUST_PROCESSES") != "-1":
         whole_number("LOCUST_PROCESSES", 1, most=256)
     if not any(name.startswith("LOCUST_") and name not in _CHECKED_ABOVE for name in _without_empty(os.environ)):
@@ -368,6 +370,11 @@ def _typed() -> str:
 
 def _is_ours(name: str) -> bool:
     return name.startswith("LOCUST_") or name in ("TARGET", "MASTER", "DURATION", "WEB_CONCURRENCY", "THREADS")
+
+
+def _run_time_s() -> int:
+    # What wrk-NAME and battle call it does as well.
+    return duration_s("LOCUST_RUN_TIME" if os.environ.get("LOCUST_RUN_TIME") else "DURATION", "30s")
 
 
 def _port() -> int:
