@@ -1,5 +1,6 @@
 """One cell: a started server, one column of the plan. Warm it up, load it, watch it, and say what was seen."""
 
+import http.client
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from loadtests.watch import Watch
 from loadtests.wrk import Load, Measured, WrkFailed
 
 _UNLOADED_S = 0.35
+_SETTLE_S = 10
 # More than a clock is slewed by in a minute.
 _CLOCK_STEP_S = 0.1
 # Where wrk lost connections and the plan has no look at fairness, the observer looks for this long what became of them.
@@ -54,12 +56,14 @@ def measure_cell(
         bench.stage("warming up")
         warm_up, ramp_s = _warm_up(bench, server, column, warm_up_least_s)
         load = _load(bench, column, bench.plan.measure_s + ramp_s)
+        _settle(server)
         bench.stage(f"{column.connections} connections for {load.duration_s} s")
         watched = _Watched(bench, server)
         measured = watched.load(server, column, load)
         observed = None
         if bench.plan.fairness_in(column):
             bench.stage("fairness")
+            _settle(server)
             observed = _observe(bench, server, column, bench.plan.fairness_s + ramp_s)
         elif measured.lost:
             observed = _observe(bench, server, column, _SECOND_LOOK_S)
@@ -222,6 +226,23 @@ def _require_alive(server: Server) -> None:
         raise StackFailed(
             f"{server.stack.name} ended by itself with status {status} while it was measured{server.tail()}"
         )
+
+
+def _settle(server: Server) -> None:
+    """Wait until the server answers a newcomer.
+
+    The last load has left requests queued, and a server that takes them in turn works through them for clients that
+    are gone: the next load must not pay for it.
+    """
+    client = http.client.HTTPConnection(server.host, server.port, timeout=_SETTLE_S)
+    try:
+        client.request("GET", wrk.RAMP_PATH)
+        client.getresponse().read()
+    except (OSError, http.client.HTTPException):
+        # The next load will tell what is wrong with it, and count it.
+        _require_alive(server)
+    finally:
+        client.close()
 
 
 def _still_answers(server: Server, endpoint: str) -> None:

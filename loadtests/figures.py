@@ -149,7 +149,7 @@ def unloaded(seen: Observation) -> dict[str, Any] | None:
     if len(seen.latencies_s) < 2:
         return None
     spread = _spread([latency_s * 1000 for latency_s in seen.latencies_s])
-    return {"replies": len(seen.latencies_s), "p50": spread["median"], "p90": spread["p90"]}
+    return {"replies": len(seen.latencies_s), "p10": spread["p10"], "p50": spread["median"], "p90": spread["p90"]}
 
 
 def _losses(measured: Measured, observed: Observation | None) -> tuple[dict[str, int], str]:

@@ -147,7 +147,7 @@ def _group(label: str, column: dict[str, Any], cells: list[dict[str, Any]]) -> d
         known = [value for value in values if value is not None]
         return estimate(known).as_result() if known else None
 
-    unloaded = [cell["unloaded_ms"]["p50"] for cell in cells if cell["unloaded_ms"]]
+    alone = [cell["unloaded_ms"] for cell in cells if cell["unloaded_ms"]]
     return {
         "entrant": label,
         "column": column,
@@ -155,7 +155,8 @@ def _group(label: str, column: dict[str, Any], cells: list[dict[str, Any]]) -> d
         "ok_per_s": over(cell["rate"]["ok_per_s"] for cell in cells),
         "p50_ms": over(cell["latency_ms"]["p50"] for cell in cells),
         "p99_ms": over(cell["latency_ms"]["p99"] for cell in cells),
-        "unloaded_ms": over(unloaded),
+        "unloaded_ms": over(seen["p50"] for seen in alone),
+        "unloaded_p10_ms": over(seen["p10"] for seen in alone),
         "cpu_ms_per_request": over(cell["cost"]["server"]["cpu_ms_per_request"] for cell in cells),
         "pss_peak_bytes": over(cell["cost"]["server"]["pss_peak_bytes"] for cell in cells),
         "failed_fraction": round(max(failed_fraction(cell["outcomes"]) for cell in cells), 6),

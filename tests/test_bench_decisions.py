@@ -324,7 +324,7 @@ def slowed(sample: dict[str, Any], by: float, entrant: str, spread: float = 0.01
     changed = copy.deepcopy(sample)
     for group in changed["summary"]["groups"]:
         factor = by if group["entrant"] == entrant else 1.0
-        for name, power in (("ok_per_s", 1), ("unloaded_ms", -1), ("cpu_ms_per_request", -1)):
+        for name, power in (("ok_per_s", 1), ("unloaded_p10_ms", -1), ("cpu_ms_per_request", -1)):
             middle = group[name]["median"] * factor**power
             values = [middle * (1 - spread), middle, middle * (1 + spread)]
             group[name] = {"median": middle, "low": values[0], "high": values[2], "values": values}
