@@ -64,7 +64,14 @@ def _machine(cells: list[dict[str, Any]]) -> _Doubts:
 
 
 def _sharing(results: dict[str, Any]) -> _Doubts:
-    if None in results["plan"]["placement"].values():
+    machines = results.get("machines")
+    if machines:
+        if machines["client"]["git"] != machines["server"]["git"]:
+            yield (
+                "environment",
+                "The repository on the server's machine is not the same as here: its stacks may differ.",
+            )
+    elif None in results["plan"]["placement"].values():
         cpus = results["environment"]["cpus_usable"]
         yield (
             "placement",
