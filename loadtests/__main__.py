@@ -13,8 +13,8 @@ from shared.system_packages import Unavailable
 
 _USAGE = (
     "usage: python -m loadtests run NAME | wrk NAME | prepare NAME | battle | battle-quick | battle-2014 | compare | "
-    "locust [NAME] | locust-ui NAME | locust-master | locust-worker | locust-limit | agent | report | example | demo-sleep | "
-    "lint | format | bench-encode"
+    "report | example | demo-sleep | locust [NAME] | locust-ui NAME | locust-master | locust-worker | locust-limit | "
+    "agent | lint | format | bench-encode"
 )
 _BAD_INPUT = 2
 
