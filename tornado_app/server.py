@@ -47,7 +47,6 @@ _STOP_SPARE_S = 2
 def run(config: Config, connect: Connect) -> int:
     """Serve with worker processes until SIGTERM or SIGINT and return the exit status."""
     _log_to_stderr(config.access_log)
-    _raise_open_file_limit()
     try:
         listeners = _listen(config.host, config.port, config.workers)
     except BadSetting as reason:
@@ -79,7 +78,7 @@ async def _serve(
     async with connect(config) as client:
         articles = Articles(client, config.database, config.db_timeout_s)
         application = make_app(articles, config.access_log)
-        server = DrainingServer(application, most_connections=_most_connections(config), **_HTTP_LIMITS)
+        server = DrainingServer(application, most_connections=_connections_allowed(config), **_HTTP_LIMITS)
         server.add_sockets(listeners)
         lifeline.ready()
         await stop.wait()
@@ -107,16 +106,19 @@ def _listen(host: str, port: int, workers: int) -> list[list[socket.socket]]:
         raise BadSetting(f"HOST {host}, PORT {port} cannot be listened on: {error.strerror}") from None
 
 
-def _raise_open_file_limit() -> None:
-    # Each connection is an open file, and the usual soft limit is 1024.
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+def _connections_allowed(config: Config) -> int:
+    """Raise the limit of open files to what the settings need; return how many connections each process may have.
 
-
-def _most_connections(config: Config) -> int:
-    """Return WORKER_CONNECTIONS, or less where the limit of open files does not allow as many beside the database's."""
-    open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return min(config.worker_connections, max(open_files // 2, open_files - config.max_pool_size - _OWN_FILES))
+    That is WORKER_CONNECTIONS, or less where the hard limit is lower. The usual soft limit is 1024.
+    """
+    beside_clients = config.max_pool_size + _OWN_FILES
+    files = config.worker_connections + beside_clients
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        files = min(files, hard)
+    if soft != resource.RLIM_INFINITY and soft < files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return min(config.worker_connections, max(files // 2, files - beside_clients))
 
 
 def _log_to_stderr(access_log: bool) -> None:
