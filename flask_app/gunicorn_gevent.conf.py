@@ -24,6 +24,9 @@ worker_connections = _config.worker_connections
 keepalive = 5
 # Clients that wait to be accepted. Beyond it the kernel drops connection attempts, which then take a second or more.
 backlog = 4096
+# A listening socket for each worker: the kernel spreads the connections evenly. On one socket for all, a worker got 163
+# of 200 (measured, see README.md). Two servers could then share the port unnoticed, so launch.py looks first.
+reuse_port = True
 # A worker whose loop stands still for longer is stuck and is replaced.
 timeout = 30
 # How long SIGTERM waits for what was accepted. Longer than the longest request, /sleep?ms=10000.
