@@ -80,14 +80,15 @@ final class ReactiveStore(settings: Settings, scheduler: Scheduler)(implicit ec:
   private def connect(): Future[DB] =
     connection.flatMap(_.database(settings.database, FailoverStrategy(selectionTimeout, retries = 0, _ => 1)))
 
-  // `one` asks for a single batch of one document: one find, and no cursor that is left open.
-  private def find(database: DB, collection: String): Future[Option[BSONDocument]] =
-    Future.delegate {
-      database.collection[BSONCollection](
-        collection,
-        options.failoverStrategy
-      ).find(BSONDocument.empty).one[BSONDocument]
-    }
+  // `one` asks for a single batch of one document: one find, and no cursor that is left open. MongoDB gives up a find
+  // that takes too long, and the turn is free again.
+  private def find(database: DB, collection: String): Future[Option[BSONDocument]] = Future.delegate {
+    database
+      .collection[BSONCollection](collection, options.failoverStrategy)
+      .find(BSONDocument.empty)
+      .maxTimeMs(settings.dbTimeout.toMillis)
+      .one[BSONDocument]
+  }
 
   final private class Request(val collection: String) {
     private val promise      = Promise[Option[BSONDocument]]()

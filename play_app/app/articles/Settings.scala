@@ -83,6 +83,9 @@ object Settings {
         .toInt
     }
 
+    // Servers with a process for each core have it; here it is only refused where it is not a number, as everywhere.
+    whole("WORKER_CONNECTIONS", 1, Int.MaxValue): Unit
+
     val host = variables.getOrElse("HOST", "127.0.0.1")
     Settings(
       host = host,
@@ -92,7 +95,7 @@ object Settings {
       poolSize = whole("MONGODB_MAX_POOL_SIZE", 1, Int.MaxValue),
       // The JVM counts the processors that affinity and cgroup leave to it.
       webConcurrency = whole("WEB_CONCURRENCY", 1, Int.MaxValue).getOrElse(Runtime.getRuntime.availableProcessors),
-      threads = whole("THREADS", 1, Int.MaxValue).getOrElse(32),
+      threads = whole("THREADS", 1, Int.MaxValue).getOrElse(100),
       dbTimeout = whole("DB_TIMEOUT_MS", 1, 600000).getOrElse(10000).millis,
       accessLog = whole("ACCESS_LOG", 0, 1).contains(1),
       secret = secret(variables.get("APPLICATION_SECRET"), host)

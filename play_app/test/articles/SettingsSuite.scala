@@ -50,6 +50,7 @@ final class SettingsSuite extends munit.FunSuite {
       "MONGODB_MAX_POOL_SIZE" -> "an integer of 1 or more",
       "WEB_CONCURRENCY"       -> "an integer of 1 or more",
       "THREADS"               -> "an integer of 1 or more",
+      "WORKER_CONNECTIONS"    -> "an integer of 1 or more",
       "DB_TIMEOUT_MS"         -> "an integer from 1 to 600000",
       "ACCESS_LOG"            -> "an integer from 0 to 1"
     )
