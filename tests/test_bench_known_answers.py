@@ -76,9 +76,9 @@ def start(database: Database, tmp_path: Path) -> Callable[..., Any]:
 
 @pytest.fixture
 def measure(database: Database, tmp_path: Path, start: Callable[..., Any]) -> Measure:
-    def measured(behaviour: str, **how: Any) -> Known:
+    def measured(behaviour: str, known_of_it: dict[str, Any] | None = None, **how: Any) -> Known:
         for _ in range(_TRIES):
-            known = measured_once(behaviour, **how)
+            known = measured_once(behaviour, known_of_it, **how)
             others = known.cell["machine"]["others"]
             if others < _BUSY_WITH_OTHERS:
                 return known
@@ -261,7 +261,9 @@ def test_finds_are_compared_with_the_replies(measure: Measure, finds: str, verdi
 
 
 def test_a_pool_that_is_too_small_meets_its_ceiling(measure: Measure) -> None:
-    known = measure("finds", {"finds_each": 5}, {"AT_ONCE": "5"}, connections=50, db_latency_ms=20, measure_s=3)
+    known = measure(
+        "finds", {"finds_each": 5}, settings={"AT_ONCE": "5"}, connections=50, db_latency_ms=20, measure_s=3
+    )
     assert known.cell["ceiling"]["per_s"] == 250
     assert known.cell["rate"]["ok_per_s"] == pytest.approx(250, rel=0.1)
     assert known.cell["verdict"]["bottleneck"] == "pool too small"
