@@ -14,6 +14,8 @@ help: ## print every target with one line each
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-24s %s\n", $$1, $$2 }' Makefile
 	@awk -F '"' '/^\[stacks\./ { name = substr($$1, 9, length($$1) - 9) } /^title/ && name { \
 		printf "  make run-%-20s serve %s\n  make wrk-%-20s start it, load it with wrk, stop it\n", name, $$2, name; name = "" }' stacks.toml
+	@echo '  make locust-NAME              the same with locust: people and programs that read articles'
+	@echo '  make locust-ui-NAME           the same, steered and watched in a browser'
 	@echo
 	@echo 'Variables: HOST PORT MONGODB_URI MONGODB_DATABASE and the others of docs/contract.md;'
 	@echo '           STACKS ENDPOINTS CONNECTIONS DURATION THREADS_WRK TIMEOUT for battle and wrk-NAME, such as'
@@ -46,6 +48,26 @@ example: $(READY) ## make docs/example/ anew from a finished battle: RESULTS=lat
 
 demo-sleep: $(READY) ## threads against events, told with live numbers in a minute
 	@$(PY) -m loadtests demo-sleep
+
+.PHONY: locust locust-master locust-worker locust-limit $(STACKS_ALL:%=locust-%) $(STACKS_ALL:%=locust-ui-%)
+
+$(STACKS_ALL:%=locust-%): locust-%: $(READY)
+	@$(PY) -m loadtests locust $*
+
+$(STACKS_ALL:%=locust-ui-%): locust-ui-%: $(READY)
+	@$(PY) -m loadtests locust-ui $*
+
+locust: $(READY) ## load a server that runs already: TARGET=http://host:port (LOCUST_USERS= LOCUST_RUN_TIME= ...)
+	@$(PY) -m loadtests locust
+
+locust-master: $(READY) ## locust on several machines, the one that leads: TARGET= LOCUST_EXPECT_WORKERS=
+	@$(PY) -m loadtests locust-master
+
+locust-worker: $(READY) ## locust on several machines, one that sends: MASTER=host:port
+	@$(PY) -m loadtests locust-worker
+
+locust-limit: $(READY) ## the most that one process of locust can send on this machine, beside wrk
+	@$(PY) -m loadtests locust-limit
 
 db-up: $(READY) ## start a mongod on loopback and keep it running
 	@$(PY) -m shared up

@@ -2,7 +2,7 @@
 
 import sys
 
-from loadtests import chores, command, demo_sleep, toolchain
+from loadtests import agent, chores, command, demo_sleep, locust_limit, scenarios, toolchain
 from loadtests.run import load_by_hand, run
 from loadtests.server import StackFailed
 from loadtests.settings import BadSetting
@@ -13,7 +13,8 @@ from shared.system_packages import Unavailable
 
 _USAGE = (
     "usage: python -m loadtests run NAME | wrk NAME | prepare NAME | battle | battle-quick | battle-2014 | compare | "
-    "report | example | demo-sleep | lint | format | bench-encode"
+    "report | example | demo-sleep | locust [NAME] | locust-ui NAME | locust-master | locust-worker | locust-limit | "
+    "agent | lint | format | bench-encode"
 )
 _BAD_INPUT = 2
 
@@ -29,6 +30,20 @@ def main(arguments: list[str]) -> int:
             case ["prepare", name]:
                 toolchain.prepare(named([name])[0].app)
                 return 0
+            case ["locust", name]:
+                return scenarios.load(named([name])[0])
+            case ["locust-ui", name]:
+                return scenarios.web_page(named([name])[0])
+            case ["locust"]:
+                return scenarios.load_target()
+            case ["locust-master"]:
+                return scenarios.master()
+            case ["locust-worker"]:
+                return scenarios.worker()
+            case ["locust-limit"]:
+                return locust_limit.measure()
+            case ["agent"]:
+                return agent.serve(sys.stdin.buffer, sys.stdout.buffer)
             case ["battle" | "battle-quick" | "battle-2014" as plan]:
                 return command.battle(plan)
             case ["compare"]:

@@ -2,24 +2,22 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from loadtests import results as results_file
-from loadtests import toolchain
 from loadtests.bodies import WrongReply
 from loadtests.cell import Bench, measure_cell
 from loadtests.database import Database, DatabaseGone
 from loadtests.doubts import doubts
-from loadtests.environment import describe
 from loadtests.leftovers import Run
+from loadtests.machine import ConnectionLost, Machine
 from loadtests.plan import LATER_WARM_UP_S, Column, Entrant, Plan
 from loadtests.results import Results, is_missing
-from loadtests.server import LOOPBACK, Server, StackFailed
+from loadtests.server import Server, StackFailed
 from loadtests.wrk import WrkFailed
 from shared import mongod
-from shared.mongod import free_port
 from shared.system_packages import Unavailable
 
 
@@ -46,6 +44,8 @@ class Battle:
     own_mongod: bool
     run: Run
     watcher: Watcher
+    machine: Machine = field(default_factory=Machine)
+    """What the servers run on."""
 
     def fight(self) -> None:
         """Measure what is missing. A stack that fails or cannot be run is noted, and the others go on.
@@ -83,14 +83,14 @@ class Battle:
         for entrant in self.plan.entrants:
             self.watcher.stage(entrant, 1, "setting up")
             try:
-                toolchain.prepare(entrant.stack.app)
+                self.machine.prepare(entrant.stack.app)
             except Unavailable as reason:
                 self.results["skipped"].append({"entrant": entrant.label, "reason": str(reason)})
                 self.watcher.given_up(entrant, f"skipped: {reason}")
         if not self.results["cells"]:
             # Only now the versions of what was set up are known.
             apps = {entrant.stack.app.name: entrant.stack.app for entrant in self.plan.entrants}
-            self.results["environment"] = describe(apps.values(), self.database.version())
+            self.results["environment"] = self.machine.describe(apps.values(), self.database.version())
         self.save()
 
     def _start_until_measured(
@@ -100,6 +100,9 @@ class Battle:
         while left and not self._is_skipped(entrant):
             try:
                 self._serve(entrant, round_number, settings, left)
+            except ConnectionLost as failure:
+                self._failed(entrant, round_number, None, "bench", failure)
+                return
             except StackFailed as failure:
                 # Where it fails to start or to stop it would do so again.
                 self._failed(entrant, round_number, None, "stack", failure)
@@ -108,15 +111,13 @@ class Battle:
     def _serve(self, entrant: Entrant, round_number: int, settings: dict[str, str], left: list[Column]) -> None:
         """Start the entrant and measure the columns in ``left``, taking each out that is settled.
 
-        Returns early when the server has died, so that the other columns get a fresh one.
+        Returns early when the server has died, or its machine was lost, so that the other columns get a fresh one.
         """
         self.watcher.stage(entrant, round_number, "starting")
-        server = Server(
+        server = self.machine.server(
             entrant.stack,
             self.database.uri,
-            free_port(),
             {**settings, **self.run.environment},
-            host=LOOPBACK,
             log=self.folder / f"{_file_name(entrant.label)}.log",
             cpus=self.plan.placement.server,
         )
@@ -126,15 +127,18 @@ class Battle:
             start["ready_s"] = round(time.monotonic() - begun, 3)
             self.results["starts"].append(start)
             try:
-                self.run.started(server.session)
+                if not self.machine.apart:
+                    self.run.started(server.session)
                 warm_up_least_s = self.plan.warm_up_least_s
-                while left and server.poll() is None:
+                while left and not self.machine.lost and server.poll() is None:
                     self._measure(entrant, round_number, left.pop(0), server, warm_up_least_s)
                     warm_up_least_s = LATER_WARM_UP_S
             except BaseException:
                 # Asked to stop, or the results cannot be kept: no time to answer what the load has in flight.
                 server.kill()
                 raise
+            if self.machine.lost:
+                return  # what runs there is stopped there
             if server.poll() is not None:
                 server.kill()  # a master that died may have left its workers
                 return
@@ -147,10 +151,8 @@ class Battle:
         bench = Bench(self.plan, self.database, self.run, lambda what: self.watcher.stage(entrant, round_number, what))
         try:
             cell = measure_cell(bench, server, entrant, round_number, column, warm_up_least_s)
-        except (StackFailed, WrongReply, WrkFailed, DatabaseGone) as error:
-            # Whatever it looks like from here: without a database no stack can answer.
-            gone = DatabaseGone("mongod ended, or stopped answering, while the cell was measured")
-            failure = error if self.database.answers() else gone
+        except (StackFailed, WrongReply, WrkFailed, DatabaseGone, ConnectionLost) as error:
+            failure = self._cause(error)
             fault = "stack" if isinstance(failure, StackFailed | WrongReply) else "bench"
             self._failed(entrant, round_number, column, fault, failure)
             if isinstance(failure, DatabaseGone):
@@ -163,6 +165,16 @@ class Battle:
             self.watcher.measured(cell)
         if column.db_latency_ms and self.own_mongod:
             mongod.cut_log()
+
+    def _cause(self, error: Exception) -> Exception:
+        """Return what lies behind ``error``: without its machine, or without a database, no stack can answer."""
+        try:
+            self.machine.require_answer()
+        except ConnectionLost as lost:
+            return lost
+        if self.database.answers():
+            return error
+        return DatabaseGone("mongod ended, or stopped answering, while the cell was measured")
 
     def _bring_database_back(self) -> None:
         if not self.own_mongod:

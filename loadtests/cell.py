@@ -1,5 +1,6 @@
 """One cell: a started server, one column of the plan. Warm it up, load it, watch it, and say what was seen."""
 
+import http.client
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -9,18 +10,19 @@ from loadtests import figures, wrk
 from loadtests.bodies import EXPECTED, PATHS, WrongReply, check
 from loadtests.costs import Usage, result
 from loadtests.database import Database
-from loadtests.environment import CpuTimes
 from loadtests.leftovers import Run
 from loadtests.observer import Observation, observe
+from loadtests.placement import usable_cpus
 from loadtests.plan import Column, Entrant, Plan, warm_up_step_s
-from loadtests.processes import session_members
 from loadtests.results import now
 from loadtests.server import Server, StackFailed
 from loadtests.steady import half_second_rates, is_stable, ramp_allowance_s
 from loadtests.verdict import Evidence, ceiling, judge
+from loadtests.watch import Watch
 from loadtests.wrk import Load, Measured, WrkFailed
 
 _UNLOADED_S = 0.35
+_SETTLE_S = 10
 # More than a clock is slewed by in a minute.
 _CLOCK_STEP_S = 0.1
 # Where wrk lost connections and the plan has no look at fairness, the observer looks for this long what became of them.
@@ -54,12 +56,14 @@ def measure_cell(
         bench.stage("warming up")
         warm_up, ramp_s = _warm_up(bench, server, column, warm_up_least_s)
         load = _load(bench, column, bench.plan.measure_s + ramp_s)
+        _settle(server)
         bench.stage(f"{column.connections} connections for {load.duration_s} s")
         watched = _Watched(bench, server)
         measured = watched.load(server, column, load)
         observed = None
         if bench.plan.fairness_in(column):
             bench.stage("fairness")
+            _settle(server)
             observed = _observe(bench, server, column, bench.plan.fairness_s + ramp_s)
         elif measured.lost:
             observed = _observe(bench, server, column, _SECOND_LOOK_S)
@@ -99,9 +103,8 @@ class _Watched:
 
     def __init__(self, bench: Bench, server: Server) -> None:
         self._bench = bench
-        session = server.session
-        self._server = Usage(lambda: session_members(session))
-        pid = bench.database.local_pid()
+        self._server = server.watch()
+        pid = None if bench.plan.apart else bench.database.local_pid()
         self._database = Usage(lambda: [pid]) if pid is not None else None
         self._load = Usage(lambda: [self._wrk_pid] if self._wrk_pid else [])
         self._wrk_pid = 0
@@ -110,22 +113,20 @@ class _Watched:
         self.finds: int | None = None
 
     def load(self, server: Server, column: Column, load: Load) -> Measured:
-        usages = [usage for usage in (self._server, self._database) if usage]
+        watched: list[Watch | Usage] = [self._server, *([self._database] if self._database else [])]
         finds_before = self._bench.database.finds()
-        self._cpu_before = CpuTimes()
         begun = time.monotonic()
         clock = time.time() - begun
-        for usage in usages:
-            usage.begin()
+        for each in watched:
+            each.begin()
         bench_before = time.process_time()
         measured = _run_wrk(self._bench, server, column, load, self._sample)
         self._bench_s = time.process_time() - bench_before
-        for usage in usages:
-            usage.end()
+        for each in watched:
+            each.end()
         self._wall_s = time.monotonic() - begun
         if abs(time.time() - time.monotonic() - clock) > _CLOCK_STEP_S:
             raise WrkFailed("the machine's clock was set while wrk ran, and wrk times its replies by it")
-        self._cpu_after = CpuTimes()
         _require_alive(server)
         finds_after = self._bench.database.finds()
         if finds_before is not None and finds_after is not None:
@@ -140,7 +141,7 @@ class _Watched:
 
     def results(self, measured: Measured) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the ``cost`` and the ``machine`` part of the cell."""
-        server = self._server.as_result(self._wall_s, measured.replies)
+        server = self._server.cost(self._wall_s, measured.replies)
         database = self._database.as_result(self._wall_s, measured.replies) if self._database else None
         sampled = self._load.as_result(self._wall_s, measured.replies)
         # What wrk used is exact from the kernel's account at its end; only memory, threads and sockets are sampled.
@@ -157,8 +158,10 @@ class _Watched:
             sockets=sampled["sockets"],
             by_process=[(measured.cpu_user_s + measured.cpu_system_s) / self._wall_s],
         )
-        cores = server["cores"] + load["cores"] + (database["cores"] if database else 0)
-        machine = self._cpu_after.since(self._cpu_before, cores * self._wall_s + self._bench_s)
+        ours_s = server["cores"] * self._wall_s
+        if not self._bench.plan.apart:
+            ours_s += (load["cores"] + (database["cores"] if database else 0)) * self._wall_s + self._bench_s
+        machine = self._server.machine(ours_s)
         bench_cores = round(self._bench_s / self._wall_s, 4)
         return {"server": server, "database": database, "load": load, "bench_cores": bench_cores}, machine
 
@@ -225,6 +228,23 @@ def _require_alive(server: Server) -> None:
         )
 
 
+def _settle(server: Server) -> None:
+    """Wait until the server answers a newcomer.
+
+    The last load has left requests queued, and a server that takes them in turn works through them for clients that
+    are gone: the next load must not pay for it.
+    """
+    client = http.client.HTTPConnection(server.host, server.port, timeout=_SETTLE_S)
+    try:
+        client.request("GET", wrk.RAMP_PATH)
+        client.getresponse().read()
+    except (OSError, http.client.HTTPException):
+        # The next load will tell what is wrong with it, and count it.
+        _require_alive(server)
+    finally:
+        client.close()
+
+
 def _still_answers(server: Server, endpoint: str) -> None:
     try:
         check(server, endpoint)
@@ -247,7 +267,9 @@ def _evidence(
     placement = plan.placement
     everywhere = plan.cpus if placement.server is None else len(placement.server)
     database = cost["database"]
-    ours = sum(part["cores"] for part in (cost["server"], cost["load"], database) if part)
+    here = (cost["server"],) if plan.apart else (cost["server"], cost["load"], database)
+    ours = sum(part["cores"] for part in here if part)
+    load_cpus = usable_cpus() if plan.apart else range(plan.machine_cpus)
     return Evidence(
         slots_are=entrant.stack.slots_are,
         connections=column.connections,
@@ -260,13 +282,13 @@ def _evidence(
         # Where only some CPUs may be used, the battle can fill those while the machine is not full.
         machine_busy=max(machine["busy"] + machine["steal"], min(1.0, ours / plan.machine_cpus)),
         machine_cpus=plan.machine_cpus,
-        pinned=placement.pinned,
+        pinned=placement.pinned or plan.apart,
         server_cores=cost["server"]["cores"],
         server_cpus=everywhere,
         server_by_process=tuple(cost["server"]["cores_by_process"]),
         load_cores=cost["load"]["cores"],
         load_threads=plan.threads_wrk,
-        load_cpus=len(placement.load or range(plan.machine_cpus)),
+        load_cpus=len(placement.load or load_cpus),
         database_cores=database["cores"] if database else None,
         database_cpus=len(placement.database or range(plan.machine_cpus)),
     )

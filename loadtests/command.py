@@ -14,14 +14,15 @@ from loadtests import results as results_file
 from loadtests.battle import Battle, lost_to_the_bench, passed
 from loadtests.compare import compare, show_comparison
 from loadtests.database import Database, DatabaseGone
-from loadtests.environment import describe, git_state
-from loadtests.placement import pinned_process, usable_cpus
+from loadtests.environment import git_state
+from loadtests.machine import ConnectionLost, Machine, RemoteMachine, Unreachable, machine_from_environment
+from loadtests.placement import pinned_process
 from loadtests.plan import SERVER_VARIABLES, VARIABLES, Plan, plan_from_environment
 from loadtests.results import CannotWrite, Results
 from loadtests.server import raise_open_file_limit
 from loadtests.settings import BadSetting
 from loadtests.signals import Stopped, stopped_by_signals
-from loadtests.terminal import Terminal, minutes, show_doubts, show_ranking, show_state
+from loadtests.terminal import Terminal, minutes, show_doubts, show_machines, show_ranking, show_state
 from shared.address import database_name, database_uri
 from shared.seed import seed
 from shared.system_packages import require
@@ -40,10 +41,17 @@ def battle(name: str) -> int:
     """
     # A pipe is as wide as the tables need.
     console = Console() if sys.stdout.isatty() else Console(width=150)
-    resumed = os.environ.get("RESUME")
-    folder, results, plan = _resume(resumed) if resumed else (None, None, plan_from_environment(name, usable_cpus()))
-    _require_open_files(plan)
-    with leftovers.alone(results_file.FOLDER), ExitStack() as stack:
+    with ExitStack() as stack:
+        machine = machine_from_environment()
+        stack.callback(machine.close)
+        resumed = os.environ.get("RESUME")
+        folder, results, plan = (
+            _resume(resumed, machine)
+            if resumed
+            else (None, None, plan_from_environment(name, machine.usable_cpus(), machine.apart))
+        )
+        _require_open_files(plan)
+        stack.enter_context(leftovers.alone(results_file.FOLDER))
         for ended in leftovers.end_leftovers(results_file.FOLDER):
             console.print(f"Ended what the last battle left running: {ended}", highlight=False)
         require(["wrk"])
@@ -56,16 +64,21 @@ def battle(name: str) -> int:
         try:
             plan = _that_can_be_delayed(console, plan, database)
             if results is None:
-                results = results_file.new(plan, describe([], database.version()), _typed(name))
+                environment = machine.describe([], database.version())
+                results = results_file.new(plan, environment, _typed(name))
+                if isinstance(machine, RemoteMachine):
+                    results["machines"] = machine.machines(database, environment)
+                    show_machines(console, results["machines"])
             if folder is None:
                 folder = results_file.new_folder()
                 results["id"] = folder.name
             _warn_of_another_commit(console, results)
             run = leftovers.Run(results_file.FOLDER)
             stack.callback(run.over)
-            stack.enter_context(pinned_process(database.local_pid(), plan.placement.database))
-            return _fight(console, Battle(plan, results, folder, database, own_mongod, run, Terminal(console)))
-        except (CannotWrite, DatabaseGone) as problem:
+            if not machine.apart:
+                stack.enter_context(pinned_process(database.local_pid(), plan.placement.database))
+            return _fight(console, Battle(plan, results, folder, database, own_mongod, run, Terminal(console), machine))
+        except (CannotWrite, DatabaseGone, ConnectionLost, Unreachable) as problem:
             print(problem, file=sys.stderr)
             if folder:
                 print(f"What was measured so far is kept; go on with: {_go_on(folder)}", file=sys.stderr)
@@ -154,17 +167,21 @@ def _fight(console: Console, battle: Battle) -> int:
     return 0 if passed(battle.results) else _FAILED
 
 
-def _resume(name: str) -> tuple[Path, Results, Plan]:
+def _resume(name: str, machine: Machine) -> tuple[Path, Results, Plan]:
     folder = results_file.find(name)
     results = results_file.read(folder)
-    plan = Plan.from_result(results["plan"], usable_cpus())
+    if ("machines" in results) != machine.apart:
+        raise BadSetting(
+            f"{name} was measured {'with' if machine.apart is False else 'without'} SERVER=: go on with it the same way"
+        )
+    plan = Plan.from_result(results["plan"], machine.usable_cpus(), machine.apart)
     # What the bench lost is measured again, so it is no longer lost.
     results["failed"] = [failure for failure in results["failed"] if failure["fault"] == "stack"]
     return folder, results, plan
 
 
 def _warn_of_another_commit(console: Console, results: Results) -> None:
-    then, now = results["environment"]["git"], git_state()
+    then, now = results.get("machines", {}).get("client", results["environment"])["git"], git_state()
     if then != now:
         console.print("! The first part was measured at another commit, or with other changes.", style="yellow")
 
@@ -216,4 +233,5 @@ def _typed(name: str) -> str:
 
 
 def _go_on(folder: Path) -> str:
-    return f"make battle RESUME={folder.name}"
+    given = [f"{variable}={value}" for variable in ("SERVER", "HOST") if (value := os.environ.get(variable))]
+    return " ".join(["make", "battle", f"RESUME={folder.name}", *given])

@@ -48,6 +48,27 @@ class Database:
         except PyMongoError as error:
             raise DatabaseGone(f"mongod does not answer: {_first_line(error)}") from None
 
+    def address(self) -> tuple[str, int]:
+        """Return host and port of the server that answers. Raises DatabaseGone."""
+        if not self.answers() or self._client.address is None:
+            raise DatabaseGone("mongod does not answer")
+        return self._client.address
+
+    def host(self) -> dict[str, Any] | None:
+        """Return what it says of the machine it runs on; None where we may not ask."""
+        try:
+            found = self._client.admin.command("hostInfo")
+        except PyMongoError:
+            return None
+        system, extra, os_name = found.get("system", {}), found.get("extra", {}), found.get("os", {})
+        return {
+            "name": system.get("hostname"),
+            "cpu_model": extra.get("cpuString") or None,
+            "cpus_online": system.get("numCores"),
+            "memory_bytes": system["memSizeMB"] * 1024 * 1024 if "memSizeMB" in system else None,
+            "system": f"{_pretty(os_name.get('name', ''))} {os_name.get('version', '')}".strip(),
+        }
+
     def local_pid(self) -> int | None:
         """Return its process id if it runs on this machine, where its costs can be read."""
         status = self._status()
@@ -101,6 +122,11 @@ class Database:
             return None
         except PyMongoError as error:
             raise DatabaseGone(f"mongod does not answer: {_first_line(error)}") from None
+
+
+def _pretty(name: str) -> str:
+    # On Debian mongod repeats a line of /etc/os-release.
+    return name.removeprefix("PRETTY_NAME=").strip('"')
 
 
 def _first_line(error: Exception) -> str:

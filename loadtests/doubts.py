@@ -64,7 +64,14 @@ def _machine(cells: list[dict[str, Any]]) -> _Doubts:
 
 
 def _sharing(results: dict[str, Any]) -> _Doubts:
-    if None in results["plan"]["placement"].values():
+    machines = results.get("machines")
+    if machines:
+        if machines["client"]["git"] != machines["server"]["git"]:
+            yield (
+                "environment",
+                "The repository on the server's machine is not the same as here: its stacks may differ.",
+            )
+    elif None in results["plan"]["placement"].values():
         cpus = results["environment"]["cpus_usable"]
         yield (
             "placement",
@@ -137,12 +144,18 @@ def _warm_up(cells: list[dict[str, Any]]) -> _Doubts:
 
 def _ramp(cells: list[dict[str, Any]]) -> _Doubts:
     for cell, unanswered in _worst(cells, lambda cell: cell["ramp"]["connections"] - cell["ramp"]["answered"]):
+        seconds = len(cell["rate"]["windows_ok"]) * cell["rate"]["window_s"]
+        if not unanswered and cell["ramp"]["all_answered_ms"] > seconds * 1000 / 2:
+            yield (
+                "ramp",
+                f"The ramp of {name(cell)} took {cell['ramp']['all_answered_ms'] / 1000:.1f} of {seconds:.0f} s, and "
+                "the rate has a part of it: measure longer (DURATION=).",
+            )
         if unanswered:
-            seconds = len(cell["rate"]["windows_ok"]) * cell["rate"]["window_s"]
             yield (
                 "ramp",
                 f"{unanswered} connections of {name(cell)} had no first reply within {seconds:.0f} s of load: "
-                "the ramp was not over, and its figures are those of the others.",
+                "the ramp was not over, and its figures are those of the others: measure longer (DURATION=).",
             )
 
 

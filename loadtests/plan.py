@@ -14,7 +14,7 @@ from loadtests.stacks import Stack, named, stacks
 
 VARIABLES = (
     *("STACKS", "ENDPOINTS", "CONNECTIONS", "DURATION", "ROUNDS", "DB_LATENCY_MS", "THREADS_WRK", "TIMEOUT"),
-    *("CPUS_SERVER", "CPUS_DB", "CPUS_LOAD", "PLAN"),
+    *("CPUS_SERVER", "CPUS_DB", "CPUS_LOAD", "PLAN", "SERVER", "HOST"),
 )
 # Set by the user, these reach every server; the bench must know them to know a stack's slots.
 SERVER_VARIABLES = ("WEB_CONCURRENCY", "THREADS", "WORKER_CONNECTIONS", "MONGODB_MAX_POOL_SIZE", "DB_TIMEOUT_MS")
@@ -86,7 +86,9 @@ class Plan:
     cpus: int
     """How many CPUs a server may use."""
     machine_cpus: int
-    """How many CPUs there are for all parts together."""
+    """How many CPUs there are for all parts together, or for the server where they are apart."""
+    apart: bool = False
+    """Whether server, database and load generator have a machine each."""
 
     @property
     def estimated_s(self) -> float:
@@ -157,7 +159,7 @@ class Plan:
         }
 
     @classmethod
-    def from_result(cls, result: dict[str, Any], usable_cpus: Sequence[int]) -> Self:
+    def from_result(cls, result: dict[str, Any], usable_cpus: Sequence[int], apart: bool = False) -> Self:
         """Return the plan that results.json holds. Raises BadSetting when one of its stacks is there no more."""
         placement = Placement(**result["placement"])
         return cls(
@@ -177,6 +179,7 @@ class Plan:
             placement=placement,
             cpus=len(placement.server or usable_cpus),
             machine_cpus=len(usable_cpus),
+            apart=apart,
         )
 
 
@@ -185,13 +188,14 @@ def warm_up_step_s(connections: int) -> int:
     return max(1, ceil(connections / 1000))
 
 
-def plan_from_environment(name: str, usable_cpus: Sequence[int]) -> Plan:
+def plan_from_environment(name: str, usable_cpus: Sequence[int], apart: bool = False) -> Plan:
     """Return the plan called ``battle``, ``battle-quick`` or ``battle-2014``, with the make variables applied.
 
+    ``usable_cpus`` are those of the machine that the server runs on; ``apart`` says that it has that for itself.
     Raises BadSetting.
     """
     _apply_plan_file()
-    placement = chosen_placement(usable_cpus)
+    placement = Placement() if apart else chosen_placement(usable_cpus)
     cpus = len(placement.server or usable_cpus)
     chosen = named(words("STACKS") or list(stacks()))
     own = {variable: value for variable in SERVER_VARIABLES if (value := os.environ.get(variable))}
@@ -219,6 +223,7 @@ def plan_from_environment(name: str, usable_cpus: Sequence[int]) -> Plan:
         placement=placement,
         cpus=cpus,
         machine_cpus=len(usable_cpus),
+        apart=apart,
     )
 
 

@@ -9,7 +9,7 @@ from types import FrameType
 from loadtests import toolchain
 from loadtests.bodies import PATHS
 from loadtests.server import LOOPBACK, Server, require_free_port
-from loadtests.settings import duration_s, endpoints, whole_number
+from loadtests.settings import duration_s, endpoints, is_loopback, whole_number
 from loadtests.signals import Stopped, stopped_by_signals
 from loadtests.stacks import Stack
 from loadtests.wrk import Load
@@ -73,6 +73,8 @@ def _prepared(stack: Stack) -> Server:
         # Somebody's own documents are there to be served; a database that is down may come up later.
         _say(f"not seeded: {reason}")
     _say(f"{stack.title}; database {without_password(uri)}")
+    if not is_loopback(host):
+        _say(f"HOST={host} can be reached from other machines: whoever reaches it is served, with no login and no TLS")
     return Server(stack, uri, port, host=host)
 
 

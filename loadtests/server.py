@@ -16,10 +16,11 @@ from typing import Self
 
 import psutil
 
-from loadtests.processes import die_with_parent, pinned_to
+from loadtests.processes import die_with_parent, pinned_to, session_members
 from loadtests.settings import BadSetting
 from loadtests.stacks import Stack
 from loadtests.toolchain import environment
+from loadtests.watch import Watch
 
 LOOPBACK = "127.0.0.1"
 READY_TIMEOUT_S = 30
@@ -126,6 +127,11 @@ class Server:
     def session(self) -> int:
         """The id of the session that everything of the server is in: its first process."""
         return self._running().pid
+
+    def watch(self) -> Watch:
+        """Return what tells its costs."""
+        session = self.session
+        return Watch(lambda: session_members(session))
 
     def stop(self, timeout_s: float = DRAIN_TIMEOUT_S) -> int:
         """Send SIGTERM, wait for the drain, and return the exit status.

@@ -36,6 +36,11 @@ def duration_s(name: str, default: str) -> int:
     return seconds
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach what listens at ``host``."""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
 def words(name: str, default: str = "") -> list[str]:
     """Return the words of a variable; commas separate as spaces do."""
     return (os.environ.get(name) or default).replace(",", " ").split()

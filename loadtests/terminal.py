@@ -119,6 +119,27 @@ def show_doubts(console: Console, results: Results) -> None:
         console.print(f"! {warning['text']}", style="yellow", highlight=False, markup=False)
 
 
+def show_machines(console: Console, machines: dict[str, Any]) -> None:
+    """Print which machine does what, how far apart they are, and what others can reach now."""
+    server, database, trips = machines["server"], machines["database"], machines["round_trip_ms"]
+    console.print(
+        f"load from {machines['client']['name']}, server on {server['name']} ({server['cpus_usable']} CPUs), "
+        f"database on {database['name'] if database else 'a machine that it does not name'}; round trips: "
+        f"load to server {trips['client_server']['median']} ms, "
+        f"server to database {trips['server_database']['median']} ms",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(
+        f"The stacks listen at {server['listens_at']}: while the battle lasts, whoever reaches that address is served.",
+        style="yellow",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
 def show_state(console: Console, results: Results) -> None:
     """Print what was skipped and what failed."""
     for entry in results["skipped"]:

@@ -60,7 +60,11 @@ TOOLS = {
         _library("libssl.so.3", "libssl3"),
         _command("java", "openjdk-17-jdk-headless"),
         _command("mvn", "maven"),
+        # For the tests: the web page of locust in a browser, and three machines on one.
         _command("chromium", "chromium"),
+        _command("ip", "iproute2"),
+        # Debian keeps it where only root looks.
+        SystemTool("sshd", lambda: shutil.which("sshd", path="/usr/sbin:/usr/bin") is not None, ("openssh-server",)),
     )
 }
 

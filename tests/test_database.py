@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +15,7 @@ from pymongo import MongoClient
 from loadtests.server import Server
 from loadtests.stacks import Stack
 from shared import mongod
-from shared.documents import Document, big, extended_json, small
+from shared.documents import Document, big, small
 from shared.mongod import Mongod, free_port
 from shared.seed import NotSeeded, seed
 from tests.conftest import StartServer, log_of
@@ -41,62 +41,55 @@ def is_unavailable(reply: Reply) -> bool:
     return (reply.status, reply.headers["Retry-After"], reply.error) == (503, "1", "database unavailable")
 
 
-def test_the_database_goes_and_comes_back(stack: Stack, start_server: StartServer, tmp_path: Path) -> None:
-    first = mongod.start(tmp_path, free_port())
-    seed(first.uri, "articles")
+def test_the_database_is_late_dies_comes_back_and_freezes(
+    stack: Stack, start_server: StartServer, tmp_path: Path
+) -> None:
+    port = free_port()
+    settings = {"MONGODB_DATABASE": "articles", "DB_TIMEOUT_MS": "1000"}
+    with (
+        start_server(stack, uri=f"mongodb://127.0.0.1:{port}", **settings) as server,
+        _a_mongod(tmp_path, port) as start,
+    ):
+        _is_told_within(server, DOWN_WITHIN_S)
+        first = start()
+        seed(first.uri, "articles")
+        wait_until(lambda: ask(server, "/mongo").status == 200, BACK_WITHIN_S, "healthy once the database is there")
+
+        os.killpg(first.pid, signal.SIGKILL)
+        wait_until(lambda: mongod.running(tmp_path) is None, 5, "mongod gone")
+        _is_told_within(server, DOWN_WITHIN_S)
+        assert ask(server, "/sleep?ms=0").status == 200
+        second = start()
+        wait_until(lambda: ask(server, "/mongo").status == 200, BACK_WITHIN_S, "healthy once it is back")
+
+        os.killpg(second.pid, signal.SIGSTOP)
+        try:
+            _is_told_within(server, 1 + DOWN_WITHIN_S)
+        finally:
+            os.killpg(second.pid, signal.SIGCONT)
+        wait_until(lambda: ask(server, "/mongo").status == 200, BACK_WITHIN_S, "healthy once it runs on")
+        assert "Traceback" not in log_of(server)
+
+
+def _is_told_within(server: Server, seconds: float) -> None:
+    for path in ("/mongo", "/mongo_big"):
+        reply = ask(server, path)
+        assert is_unavailable(reply)
+        assert reply.took_s < seconds
+
+
+@contextmanager
+def _a_mongod(home: Path, port: int) -> Iterator[Callable[[], Mongod]]:
+    """Give a function that starts a mongod on ``port``; what runs at the end of the block is stopped."""
     try:
-        with start_server(stack, uri=first.uri, MONGODB_DATABASE="articles") as server:
-            assert ask(server, "/mongo").body == extended_json(small())
-            os.killpg(first.pid, signal.SIGKILL)
-            wait_until(lambda: mongod.running(tmp_path) is None, 5, "mongod gone")
-            for path in ("/mongo", "/mongo_big"):
-                reply = ask(server, path)
-                assert is_unavailable(reply)
-                assert reply.took_s < DOWN_WITHIN_S
-            assert ask(server, "/sleep?ms=0").status == 200
-            second = mongod.start(tmp_path, first.port)
-            wait_until(lambda: ask(server, "/mongo").status == 200, BACK_WITHIN_S, "healthy again")
-            mongod.stop(second)
-            assert "Traceback" not in log_of(server)
+        yield lambda: mongod.start(home, port)
     finally:
-        left = mongod.running(tmp_path)
+        left = mongod.running(home)
         if left:
             mongod.stop(left)
 
 
-def test_a_start_without_the_database(stack: Stack, start_server: StartServer, tmp_path: Path) -> None:
-    port = free_port()
-    with start_server(stack, uri=f"mongodb://127.0.0.1:{port}", MONGODB_DATABASE="articles") as server:
-        reply = ask(server, "/mongo")
-        assert is_unavailable(reply)
-        assert reply.took_s < DOWN_WITHIN_S
-        started = mongod.start(tmp_path, port)
-        try:
-            seed(started.uri, "articles")
-            wait_until(lambda: ask(server, "/mongo").status == 200, BACK_WITHIN_S, "healthy once the database is there")
-        finally:
-            mongod.stop(started)
-
-
-def test_a_frozen_database(stack: Stack, start_server: StartServer, tmp_path: Path) -> None:
-    frozen = mongod.start(tmp_path, free_port())
-    seed(frozen.uri, "articles")
-    try:
-        with start_server(stack, uri=frozen.uri, MONGODB_DATABASE="articles", DB_TIMEOUT_MS="1000") as server:
-            assert ask(server, "/mongo").status == 200
-            os.killpg(frozen.pid, signal.SIGSTOP)
-            try:
-                reply = ask(server, "/mongo")
-                assert is_unavailable(reply)
-                assert reply.took_s < 1 + DOWN_WITHIN_S
-            finally:
-                os.killpg(frozen.pid, signal.SIGCONT)
-            wait_until(lambda: ask(server, "/mongo").status == 200, BACK_WITHIN_S, "healthy once it runs on")
-    finally:
-        mongod.stop(frozen)
-
-
-@pytest.fixture
+@pytest.fixture(scope="session")
 def named_server(stack: Stack, start_server: StartServer, database_server: Mongod, mongo: MongoClient[Document]) -> Any:
     """A stack that the failpoints can single out, with a short DB_TIMEOUT_MS."""
     name = f"articles_named_{stack.name.replace('-', '_')}"

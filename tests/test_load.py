@@ -13,7 +13,6 @@ from loadtests.observer import Outcome, ask_once, observe
 from loadtests.server import Server
 from loadtests.stacks import Stack
 from loadtests.wrk import Load, run
-from tests.conftest import StartServer
 
 pytestmark = pytest.mark.load
 
@@ -21,13 +20,12 @@ CONNECTIONS = 200
 SLEEPERS = 3000
 
 
-def test_thousands_wait_at_once(stack: Stack, start_server: StartServer, many_open_files: int) -> None:
+def test_thousands_wait_at_once(stack: Stack, server: Server, many_open_files: int) -> None:
     if stack.model != "events" and stack.name != "play-blocking":
         pytest.skip(f"{stack.name} holds a {'thread' if stack.model == 'threads' else 'process'} for each sleeper")
     if many_open_files < 2 * SLEEPERS:
         pytest.skip(f"{2 * SLEEPERS} open files are needed, ulimit -Hn allows {many_open_files}")
-    with start_server(stack) as server:
-        seen = ask_once(server.host, server.port, "/sleep?ms=3000", SLEEPERS, timeout_s=60)
+    seen = ask_once(server.host, server.port, "/sleep?ms=3000", SLEEPERS, timeout_s=60)
     assert seen.outcomes == Counter({Outcome.OK: SLEEPERS})
 
 
@@ -44,13 +42,12 @@ def test_no_request_fails(server: Server, path: str, endpoint: str) -> None:
     assert seen.failed == 0
 
 
-def test_connections_are_served_evenly(stack: Stack, start_server: StartServer) -> None:
+def test_connections_are_served_evenly(stack: Stack, server: Server) -> None:
     if not stack.keep_alive:
         pytest.skip(f"{stack.name} closes each connection after its reply: there is none to favour")
-    with start_server(stack) as server:
-        # The pools fill and a JVM compiles before anybody is compared.
-        observe(server.host, server.port, "/mongo", CONNECTIONS, 3)
-        seen = observe(server.host, server.port, "/mongo", CONNECTIONS, 5)
+    # The pools fill and a JVM compiles before anybody is compared.
+    observe(server.host, server.port, "/mongo", CONNECTIONS, 3)
+    seen = observe(server.host, server.port, "/mongo", CONNECTIONS, 5)
     least, middle, _ = seen.replies
     # docs/contract.md promises half of the median; two busy cores are given some room.
     assert least >= 0.4 * middle, seen.replies

@@ -49,9 +49,21 @@ class Articles:
 
         Raises PyMongoError when the database cannot be reached or refuses, TimeoutError after ``timeout_s``.
         """
-        async with asyncio.timeout(self._timeout_s):
-            document: Document | None = await self._database[collection].find_one()
-            return document
+        question: asyncio.Future[Document | None] = asyncio.ensure_future(self._database[collection].find_one())
+        # Not asyncio.timeout: a driver's own timeout at the same moment swallows its cancellation (seen with PyMongo
+        # 4.20), and the driver tries again.
+        answered, _ = await asyncio.wait([question], timeout=self._timeout_s)
+        if not answered:
+            question.add_done_callback(_forget)
+            question.cancel()
+            raise TimeoutError
+        return question.result()
+
+
+def _forget(question: "asyncio.Future[Any]") -> None:
+    # asyncio would report the failure of a task that nobody has asked for its result.
+    if not question.cancelled():
+        question.exception()
 
 
 def _options_of(uri: str) -> set[str]:
