@@ -39,6 +39,7 @@ class Config:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Return the settings. Raises BadSetting for the first that cannot be used."""
         read = _Reader(environment)
+        cpus = usable_cpus()
         return cls(
             host=read.text("HOST", "127.0.0.1"),
             port=read.integer("PORT", 5000, most=65_535),
@@ -47,8 +48,9 @@ class Config:
             # A ceiling, not a cost: connections are opened as they are needed. A process does at most
             # pool size / latency finds a second, so 100 carry 5,000 a second to a database that takes 20 ms.
             max_pool_size=read.integer("MONGODB_MAX_POOL_SIZE", 100, most=100_000),
-            workers=read.integer("WEB_CONCURRENCY", usable_cpus(), most=1000),
-            threads=read.integer("THREADS", 20, most=10_000),
+            workers=read.integer("WEB_CONCURRENCY", cpus, most=1000),
+            # Motor's own default. More are slower while the database is fast, and faster when it is slow (README.md).
+            threads=read.integer("THREADS", 5 * cpus, most=10_000),
             worker_connections=read.integer("WORKER_CONNECTIONS", 5000, most=100_000),
             db_timeout_s=read.integer("DB_TIMEOUT_MS", 10_000, most=600_000) / 1000,
             access_log=read.integer("ACCESS_LOG", 0, least=0, most=1) == 1,
