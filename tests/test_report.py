@@ -34,6 +34,9 @@ def test_every_section_is_there_and_nothing_leads_to_the_network(sample: Callabl
     text = samples.rendered(sample.__name__)
     ids = re.findall(r'<section id="([a-z]+)"', text)
     assert ids == ["answer", "requests", "latency", "cost", "slow", "verdicts", "article", "repeat"]
+    anchors = re.findall(r'href="#([^"]+)"', text)
+    assert anchors
+    assert all(f' id="{anchor}"' in text for anchor in anchors)
     assert not re.findall(r'(?:src|href)="(?!#|data:|\.\./)[^"]*"', text)
     assert "<script" not in text
     assert len(text.encode()) < _MOST_BYTES

@@ -178,7 +178,7 @@ def test_every_chart_is_drawn_and_readable(
 def test_a_battle_that_went_badly_has_an_honest_page_too(
     browser: Browser, written: Callable[[str], Path], name: str, width: int, scheme: str
 ) -> None:
-    assert faults(browser, written(name), drawn_in(name), width, scheme, picture=name) == []
+    assert faults(browser, written(name), drawn_in(name), width, scheme) == []
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The page put together: sections a to h of what a reader asks, in that order."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,7 @@ def _place(entrant: Entrant, folder: Path) -> dict[str, Any]:
         "model": entrant["model"],
         "app": entrant["app"],
         "folder": f"{os.path.relpath(ROOT / entrant['app'], folder.resolve())}/",
-        "anchor": f"run-{entrant['label'].replace(' ', '-').strip('[]')}",
+        "anchor": f"run-{re.sub('[^a-z0-9]+', '-', entrant['label']).strip('-')}",
     }
 
 
