@@ -7,7 +7,7 @@ STACKS_ALL := $(shell sed -n 's/^\[stacks\.\(.*\)\]$$/\1/p' stacks.toml)
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help setup db-up db-down db-status seed battle battle-quick battle-2014 compare report example demo-sleep test lint format bench-encode lock clean \
+.PHONY: help db-up db-down db-status seed battle battle-quick battle-2014 compare report example demo-sleep test lint format bench-encode lock clean \
 	$(STACKS_ALL:%=run-%) $(STACKS_ALL:%=wrk-%)
 
 help: ## print every target with one line each
