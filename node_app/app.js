@@ -6,6 +6,7 @@ import fastify from 'fastify';
 import { DatabaseUnavailable } from './database.js';
 import { toExtendedJson } from './extended-json.js';
 import { OneLinePerRequest } from './log.js';
+import { beginInTurns } from './turns.js';
 
 // Strings of digits, at most five, up to 10000.
 const SLEEP_QUERY = {
@@ -68,6 +69,8 @@ export function buildApp({ database, log, accessLog = false }) {
     await sleep(ms);
     return sendJson(reply, Buffer.from(`{"slept_ms":${ms}}`));
   });
+
+  beginInTurns(app);
 
   // Before a body is looked at: what is wrong with it does not matter where nothing is served.
   app.addHook('onRequest', (request, reply, done) => {

@@ -1,8 +1,7 @@
 // The first process: it starts the workers, replaces those that die, and stops them all.
 //
-// It also accepts the connections and hands them to the workers in turn, which is what node:cluster does unless it is
-// told otherwise. That matters here: Node accepts one connection for each turn of its event loop, so a busy worker that
-// accepted for itself would let new clients wait for seconds.
+// It also accepts the connections and hands them to the workers one after the other, which is what node:cluster does
+// unless it is told otherwise: workers that accept for themselves may end up with very different numbers of clients.
 
 import cluster from 'node:cluster';
 import { log } from './log.js';

@@ -37,6 +37,9 @@ lazy val app = (project in file("."))
     // The heap of the staged application (-J: for the JVM). 5,000 connections with a request each under way leave half
     // of it free; JAVA_OPTS=-Xmx1g or an argument -J-Xmx1g says otherwise.
     Universal / javaOptions ++= Seq("-J-Xms512m", "-J-Xmx512m", "-J-XX:+ExitOnOutOfMemoryError"),
+    // `sbt run` listens where the staged application does.
+    PlayKeys.playDefaultAddress := "127.0.0.1",
+    PlayKeys.playDefaultPort    := 5000,
     // Nobody reads the API pages of an application.
     Compile / doc / sources := Nil
   )

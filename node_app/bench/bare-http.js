@@ -1,0 +1,18 @@
+// The same reply as `GET /mongo` without Fastify: node:http, the driver and the encoder. What Fastify costs is the
+// difference between `WEB_CONCURRENCY=1 node server.js` and this, one process each, under the same load.
+//
+//   PORT=5001 node bench/bare-http.js
+
+import { createServer } from 'node:http';
+import { readConfig } from '../config.js';
+import { Database } from '../database.js';
+import { toExtendedJson } from '../extended-json.js';
+
+const config = readConfig(process.env);
+const database = new Database(config);
+
+createServer(async (request, response) => {
+  const body = toExtendedJson(await database.findFirst('articles'));
+  response.writeHead(200, { 'content-type': 'application/json', 'content-length': body.length });
+  response.end(body);
+}).listen(config.port, config.host, 4096);
