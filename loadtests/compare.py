@@ -1,7 +1,8 @@
 """``make compare``: which cells of two battles got better, worse, or neither."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import mean
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +14,8 @@ from loadtests.estimates import Estimate, difference, ratio
 from loadtests.results import Results
 
 _FEWEST_REPEATS = 3
+_MOST_BY_OTHERS = 0.2
+_VERDICTS = ("better", "worse", "neither", "too noisy")
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ METRICS = (
 
 @dataclass(frozen=True)
 class Change:
-    """One metric of one group in both battles. ``ratio`` is B / A; ``verdict`` is better, worse or neither."""
+    """One metric of one group in both battles. ``ratio`` is B / A; ``verdict`` is one of ``_VERDICTS``."""
 
     entrant: str
     column: dict[str, Any]
@@ -59,27 +62,34 @@ def compare(first: Results, second: Results) -> list[Change]:
         for metric in METRICS:
             before, after = group[metric.name], other[metric.name] if other else None
             if before and after and min(*before["values"], *after["values"]) > 0:
-                changes.append(_change(group, metric, before["values"], after["values"], _floor(metric, first, second)))
+                change = _change(group, metric, before["values"], after["values"], _floor(metric, first, second))
+                noisy = busy_with_others(first, group) or busy_with_others(second, group)
+                changes.append(replace(change, verdict="too noisy") if noisy else change)
     return changes
 
 
 def judge(change: Estimate, floor: float, metric: Metric) -> str:
-    """Return ``better`` or ``worse`` only where the interval of the ratio leaves out 1 and the floor is passed."""
-    if (
-        change.low is None
-        or change.high is None
-        or difference(change.median, 1) <= floor
-        or change.low <= 1 <= change.high
-    ):
+    """Return ``better`` or ``worse`` where the whole interval of the ratio is beyond the floor, else ``neither``."""
+    if change.low is None or change.high is None:
         return "neither"
-    return "better" if (change.median > 1) == metric.more_is_better else "worse"
+    if change.low > 1 + floor:
+        return "better" if metric.more_is_better else "worse"
+    if change.high < 1 / (1 + floor):
+        return "worse" if metric.more_is_better else "better"
+    return "neither"
+
+
+def busy_with_others(results: Results, group: dict[str, Any]) -> bool:
+    """Return whether other programs used so much of the machine that the group's figures are theirs as well."""
+    used = [cell["machine"]["others"] for cell in results["cells"] if _is_of(cell, group)]
+    return bool(mean(used) > _MOST_BY_OTHERS)
 
 
 def show_comparison(console: Console, first: Results, second: Results, changes: list[Change]) -> None:
     table = Table(title=f"A {first['id']}   B {second['id']}", title_justify="left")
     for name in ("stack", "column", "figure", "A", "B", "B / A", "95 % interval", ""):
         table.add_column(name, justify="left" if name in ("stack", "column", "figure", "") else "right")
-    for change in sorted(changes, key=lambda change: change.verdict == "neither"):
+    for change in sorted(changes, key=lambda change: _VERDICTS.index(change.verdict)):
         interval = "too few repeats"
         if change.ratio.low is not None and change.ratio.high is not None:
             interval = f"{change.ratio.low:.2f} to {change.ratio.high:.2f}"
@@ -100,8 +110,10 @@ def show_comparison(console: Console, first: Results, second: Results, changes: 
         verdict: sum(change.verdict == verdict for change in changes) for verdict in ("better", "worse", "neither")
     }
     console.print(
-        f"{counts['better']} better, {counts['worse']} worse, {counts['neither']} neither. A change counts when the "
-        f"interval of B / A leaves out 1 and it is larger than what two runs of one commit differ by here ({floors}).",
+        f"{counts['better']} better, {counts['worse']} worse, {counts['neither']} neither, "
+        f"{counts['too noisy']} too noisy (other programs used over {_MOST_BY_OTHERS:.0%} of the machine). "
+        "A change counts when the whole interval of B / A is beyond what two runs of one commit differ by here "
+        f"({floors}).",
         highlight=False,
     )
 
@@ -134,6 +146,11 @@ def _a_a(metric: Metric, results: Results) -> Iterable[float]:
         original = groups.get(_key({**group, "entrant": again.get(group["entrant"])}))
         if original and group[metric.name] and original[metric.name]:
             yield difference(group[metric.name]["median"], original[metric.name]["median"])
+
+
+def _is_of(cell: dict[str, Any], group: dict[str, Any]) -> bool:
+    column = group["column"].items()
+    return cell["entrant"] == group["entrant"] and all(cell[name] == value for name, value in column)
 
 
 def _key(group: dict[str, Any]) -> tuple[Any, ...]:

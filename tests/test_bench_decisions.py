@@ -345,6 +345,18 @@ def test_compare_finds_what_was_slowed_and_only_that(sample: dict[str, Any]) -> 
     assert {change.entrant for change in back if change.verdict == "better"} == {"gunicorn-sync"}
 
 
+def test_compare_does_not_judge_what_others_disturbed(sample: dict[str, Any]) -> None:
+    disturbed = slowed(sample, 0.5, "node")
+    for cell in disturbed["cells"]:
+        cell["machine"]["others"] = 0.6
+    assert {change.verdict for change in compare(slowed(sample, 1.0, ""), disturbed)} == {"too noisy"}
+
+
+def test_compare_does_not_call_an_interval_that_touches_the_floor(sample: dict[str, Any]) -> None:
+    changes = compare(slowed(sample, 1.0, "", spread=0.1), slowed(sample, 0.85, "node", spread=0.1))
+    assert {change.verdict for change in changes} == {"neither"}
+
+
 def test_compare_does_not_judge_single_repeats(sample: dict[str, Any]) -> None:
     faster = slowed(sample, 2.0, "node")
     for group in faster["summary"]["groups"]:
