@@ -19,7 +19,7 @@ from loadtests.environment import describe
 from loadtests.placement import Placement
 from loadtests.plan import Column, Entrant, Plan
 from loadtests.signals import Stopped, stopped_by_signals
-from loadtests.stacks import App, Stack
+from loadtests.stacks import ROOT, App, Stack
 
 DATABASE = "known_answers"
 SETTINGS = {"RIGHT_BODY": EXPECTED["mongo"].decode(), "MONGODB_DATABASE": DATABASE}
@@ -28,7 +28,7 @@ SETTINGS = {"RIGHT_BODY": EXPECTED["mongo"].decode(), "MONGODB_DATABASE": DATABA
 def known_stack(behaviour: str, setup: tuple[str, ...] = (), **known: Any) -> Stack:
     app = App(name="tests", tools=(), inputs=(), setup=setup, path="", test="")
     defaults = {"model": "events", "keep_alive": True, "choose_when": "", "processes": "1"}
-    command = shlex.join([sys.executable, "known_server.py", behaviour])
+    command = shlex.join([sys.executable, str(ROOT / "tests" / "known_server.py"), behaviour])
     return Stack(name=behaviour, title=behaviour, app=app, command=command, **{**defaults, **known})
 
 

@@ -65,11 +65,13 @@ def cells(folder: Path) -> list[dict[str, Any]]:
     return json.loads(path.read_text())["cells"] if path.exists() else []
 
 
-def servers(mark: str = "known_server.py") -> list[psutil.Process]:
+def servers(mark: str = "tests/known_server.py") -> list[psutil.Process]:
+    """Return the running processes that were given this file of this checkout; another checkout may be at work too."""
+    path = str(ROOT / mark)
     found = []
     for process in psutil.process_iter():
         try:
-            if any(mark in word for word in process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+            if any(path in word for word in process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except psutil.Error:
             continue
@@ -130,7 +132,7 @@ def test_a_latency_column_is_measured_with_the_delay_and_leaves_none_behind(tmp_
 def test_kill_9_in_a_cell_then_resume(tmp_path: Path, uri: str, fighting: Callable[[], subprocess.Popen[str]]) -> None:
     first = fighting()
     wait_until(lambda: cells(tmp_path))
-    wait_until(lambda: servers("wrk.lua") and servers())
+    wait_until(lambda: servers("loadtests/wrk.lua") and servers())
     kept = cells(tmp_path)
     first.kill()
     first.wait()
@@ -142,7 +144,7 @@ def test_kill_9_in_a_cell_then_resume(tmp_path: Path, uri: str, fighting: Callab
     keys = [(cell["entrant"], cell["round"]) for cell in after]
     assert sorted(keys) == sorted({(name, number) for name in ("fixed", "finds") for number in (1, 2)})
     assert not servers()
-    assert not servers("wrk.lua")
+    assert not servers("loadtests/wrk.lua")
     assert not list(tmp_path.glob(".running.json"))
 
 
@@ -185,19 +187,19 @@ def test_ctrl_c_stops_within_five_seconds_and_leaves_nothing(
     tmp_path: Path, fighting: Callable[[], subprocess.Popen[str]]
 ) -> None:
     process = fighting()
-    wait_until(lambda: servers("wrk.lua") and servers())
+    wait_until(lambda: servers("loadtests/wrk.lua") and servers())
     asked = time.monotonic()
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == 130
     assert time.monotonic() - asked < 5
     assert not servers()
-    assert not servers("wrk.lua")
+    assert not servers("loadtests/wrk.lua")
     results.read(tmp_path / "fight")
 
 
 def test_a_killed_wrk_is_the_benchs_fault_and_is_measured_again(tmp_path: Path, uri: str) -> None:
     def kill_wrk() -> None:
-        (wrk,) = servers("wrk.lua")
+        (wrk,) = servers("loadtests/wrk.lua")
         wrk.kill()
 
     class Killer(Watcher):
