@@ -43,6 +43,8 @@ for (const [name, value] of [
   ['MONGODB_MAX_POOL_SIZE', '-1'],
   ['DB_TIMEOUT_MS', '600001'],
   ['ACCESS_LOG', '2'],
+  ['THREADS', '0'],
+  ['WORKER_CONNECTIONS', '-5'],
   ['MONGODB_DATABASE', 'a.b'],
   ['MONGODB_DATABASE', 'x'.repeat(64)],
   ['MONGODB_DATABASE', 'a line\n'.repeat(20)],
