@@ -49,9 +49,6 @@ export function readConfig(environment) {
   // Other kinds of servers use these two, an event loop neither. A wrong value is a mistake here as well.
   integer('THREADS', 1, { most: 10_000 });
   integer('WORKER_CONNECTIONS', 5000, { most: 100_000 });
-  // Not used here, but the other apps have them under these names: a value that none could use is a mistake.
-  integer('THREADS', 1, { most: 10_000 });
-  integer('WORKER_CONNECTIONS', 1, { most: 100_000 });
 
   return {
     host: text('HOST', '127.0.0.1'),
