@@ -26,7 +26,6 @@ from loadtests.stacks import Stack
 from loadtests.verdict import ceiling
 from shared.mongod import Mongod, free_port
 from shared.seed import seed
-from tests.conftest import IN_CI
 from tests.known_battle import DATABASE, known_plan, known_stack
 
 pytestmark = [pytest.mark.load, pytest.mark.usefixtures("wrk")]
@@ -35,7 +34,7 @@ CONNECTIONS = 20
 SERVER_CLOCK = 0.05  # of a latency quantile
 SERVER_CLOCK_MS = 1.0
 # With so much of the machine used by others, what is known of the server no longer holds.
-_BUSY_WITH_OTHERS = 0.2
+_BUSY_WITH_OTHERS = 0.1
 _TRIES = 3
 
 
@@ -82,9 +81,8 @@ def measure(database: Database, tmp_path: Path, start: Callable[..., Any]) -> Me
             others = known.cell["machine"]["others"]
             if others < _BUSY_WITH_OTHERS:
                 return known
-        if not IN_CI:
-            pytest.skip(f"other programs used {others:.0%} of the machine, {_TRIES} times")
-        return known
+        # In CI too: no toolchain is missing, but what is known of the server does not hold on such a machine.
+        pytest.skip(f"other programs used {others:.0%} of the machine, {_TRIES} times")
 
     def measured_once(
         behaviour: str,
@@ -117,7 +115,7 @@ def measure(database: Database, tmp_path: Path, start: Callable[..., Any]) -> Me
 
 def near(said: int, counted: int) -> bool:
     """Whether the bench's count is the server's, but for replies that were on their way when the time was up."""
-    return said <= counted <= said + max(1, CONNECTIONS // 10)
+    return said <= counted <= said + CONNECTIONS
 
 
 def test_fixed_service_time_gives_its_rate_and_latency_and_waiting(measure: Measure) -> None:

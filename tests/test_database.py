@@ -27,10 +27,10 @@ BACK_WITHIN_S = 5 + 1
 
 
 @contextmanager
-def failing(mongo: MongoClient[Document], server: Server, mode: Any = "alwaysOn", **data: Any) -> Iterator[None]:
-    """Make mongod fail the finds of ``server``, and of nobody else, inside the block."""
-    of_this_server = {"failCommands": ["find"], "appName": server.database, **data}  # type: ignore[attr-defined]
-    mongo.admin.command("configureFailPoint", "failCommand", mode=mode, data=of_this_server)
+def failing(mongo: MongoClient[Document], **data: Any) -> Iterator[None]:
+    """Make mongod fail every find inside the block."""
+    of_finds = {"failCommands": ["find"], **data}
+    mongo.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=of_finds)
     try:
         yield
     finally:
@@ -90,42 +90,41 @@ def _a_mongod(home: Path, port: int) -> Iterator[Callable[[], Mongod]]:
 
 
 @pytest.fixture(scope="session")
-def named_server(stack: Stack, start_server: StartServer, database_server: Mongod, mongo: MongoClient[Document]) -> Any:
-    """A stack that the failpoints can single out, with a short DB_TIMEOUT_MS."""
-    name = f"articles_named_{stack.name.replace('-', '_')}"
+def hasty_server(stack: Stack, start_server: StartServer, database_server: Mongod, mongo: MongoClient[Document]) -> Any:
+    """The stack with a short DB_TIMEOUT_MS."""
+    name = f"articles_hasty_{stack.name.replace('-', '_')}"
     seed(database_server.uri, name)
-    uri = f"{database_server.uri}/?appName={name}"
-    with start_server(stack, uri=uri, MONGODB_DATABASE=name, DB_TIMEOUT_MS="1000") as server:
+    with start_server(stack, uri=database_server.uri, MONGODB_DATABASE=name, DB_TIMEOUT_MS="1000") as server:
         assert ask(server, "/mongo").status == 200
         yield server
     mongo.drop_database(name)
 
 
-def test_operations_that_fail(named_server: Server, mongo: MongoClient[Document]) -> None:
-    with failing(mongo, named_server, errorCode=50):
-        reply = ask(named_server, "/mongo")
+def test_operations_that_fail(hasty_server: Server, mongo: MongoClient[Document]) -> None:
+    with failing(mongo, errorCode=50):
+        reply = ask(hasty_server, "/mongo")
         assert is_unavailable(reply)
         assert reply.took_s < DOWN_WITHIN_S
-    wait_until(lambda: ask(named_server, "/mongo").status == 200, BACK_WITHIN_S, "healthy again after errors")
+    wait_until(lambda: ask(hasty_server, "/mongo").status == 200, BACK_WITHIN_S, "healthy again after errors")
 
-    with failing(mongo, named_server, blockConnection=True, blockTimeMS=4000):
-        reply = ask(named_server, "/mongo")
+    with failing(mongo, blockConnection=True, blockTimeMS=4000):
+        reply = ask(hasty_server, "/mongo")
         assert is_unavailable(reply)
         assert reply.took_s < 1 + DOWN_WITHIN_S
-    wait_until(lambda: ask(named_server, "/mongo").status == 200, BACK_WITHIN_S, "healthy again after slow finds")
+    wait_until(lambda: ask(hasty_server, "/mongo").status == 200, BACK_WITHIN_S, "healthy again after slow finds")
 
-    with failing(mongo, named_server, closeConnection=True):
-        assert is_unavailable(ask(named_server, "/mongo"))
-    wait_until(lambda: ask(named_server, "/mongo").status == 200, BACK_WITHIN_S, "healthy again after drops")
+    with failing(mongo, closeConnection=True):
+        assert is_unavailable(ask(hasty_server, "/mongo"))
+    wait_until(lambda: ask(hasty_server, "/mongo").status == 200, BACK_WITHIN_S, "healthy again after drops")
 
-    assert "Traceback" not in log_of(named_server)
+    assert "Traceback" not in log_of(hasty_server)
 
 
-def test_slow_finds_are_answered_side_by_side(named_server: Server, mongo: MongoClient[Document]) -> None:
-    clients = 2 if named_server.stack.model == "processes" else 8
-    with failing(mongo, named_server, blockConnection=True, blockTimeMS=300), ThreadPoolExecutor(clients) as pool:
+def test_slow_finds_are_answered_side_by_side(hasty_server: Server, mongo: MongoClient[Document]) -> None:
+    clients = 2 if hasty_server.stack.model == "processes" else 8
+    with failing(mongo, blockConnection=True, blockTimeMS=300), ThreadPoolExecutor(clients) as pool:
         before = finds(mongo)
-        replies = list(pool.map(lambda _: ask(named_server, "/mongo"), range(clients)))
+        replies = list(pool.map(lambda _: ask(hasty_server, "/mongo"), range(clients)))
     assert [reply.status for reply in replies] == [200] * clients
     assert finds(mongo) - before == clients
     # One after the other they would take clients x 0.3 s.

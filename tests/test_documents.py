@@ -144,7 +144,8 @@ BY_MEANING: dict[str, Any] = {
     "date before 1970": DatetimeMS(-1),
     "date before the year 1": DatetimeMS(-(10**15)),
     "date after 9999": DatetimeMS(10**15),
-    "least date": DatetimeMS(-(2**63)),
+    # What a JavaScript Date holds.
+    "least date": DatetimeMS(-8_640_000_000_000_000),
 }
 
 

@@ -33,7 +33,8 @@ def test_without_a_database_it_starts_and_answers_503_in_time(stack: str, start:
     reply = server.ask("/mongo")
     assert (reply.status, reply.body) == (503, b'{"error":"database unavailable"}')
     assert reply.headers["Retry-After"] == "1"
-    assert reply.took_s < 2.5
+    # 2.5 s, and a second for a machine that is busy with other tests.
+    assert reply.took_s < 3.5
     assert server.stop() == 0
     assert server.is_gone()
     log = server.log.read_text()
