@@ -42,7 +42,9 @@ final class ProcessSuite extends munit.FunSuite {
       assertEquals(app.log, "")
     }
 
-    test(s"$loader: no database is 503 within 2.5 s, for a hundred as for one, and a line of the log for each") {
+    test(
+      s"$loader: no database is 503 after two seconds, for a hundred at once as for one, and a line of the log for each"
+    ) {
       running(loader, noDatabase, "THREADS" -> "4") { app =>
         val spent = secondsOf {
           val replies = Seq.fill(100)(Future(blocking(app.get("/mongo"))))
@@ -50,7 +52,8 @@ final class ProcessSuite extends munit.FunSuite {
             assertEquals((reply.statusCode, reply.body), (503, """{"error":"database unavailable"}"""))
           }
         }
-        assert(clue(spent) < 2.5)
+        // In turns of the four threads they would take 50 s. Three seconds are for a busy machine.
+        assert(clue(spent) < 5)
         assertEquals(app.log.linesIterator.length, 100, app.log)
         assert(!app.log.contains("\tat "))
       }
@@ -60,7 +63,7 @@ final class ProcessSuite extends munit.FunSuite {
       Using.resource(new ServerSocket(0, 50, InetAddress.getLoopbackAddress)) { silent =>
         running(loader, "MONGODB_URI" -> s"mongodb://127.0.0.1:${silent.getLocalPort}", "DB_TIMEOUT_MS" -> "1000") {
           app =>
-            assert(clue(secondsOf(assertEquals(app.get("/mongo").statusCode, 503))) < 3.5)
+            assert(clue(secondsOf(assertEquals(app.get("/mongo").statusCode, 503))) < 5)
         }
       }
     }

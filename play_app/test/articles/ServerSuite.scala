@@ -162,11 +162,12 @@ final class ServerSuite extends munit.FunSuite {
       check(get(s"/sleep?$query"), 400, """{"error":"ms must be an integer from 0 to 10000"}""")
     }
 
-  test("thousands may sleep at once") {
+  test("a thousand may sleep at once") {
     val uri     = URI.create(s"http://127.0.0.1:${server.mainAddress.getPort}/sleep?ms=1000")
     val started = System.nanoTime()
     val replies = Seq.fill(1000)(client.sendAsync(HttpRequest.newBuilder(uri).build(), BodyHandlers.ofString()))
     assertEquals(replies.map(_.get.statusCode).toSet, Set(200))
-    assert(System.nanoTime() - started < 10e9)
+    // With a thread for each processor asleep they would take minutes.
+    assert(System.nanoTime() - started < 25e9)
   }
 }
