@@ -7,7 +7,6 @@ import scala.concurrent.duration._
 import scala.util.control.NoStackTrace
 
 import com.mongodb.ConnectionString
-import io.netty.channel.epoll.Epoll
 
 /** What the environment says, checked.
   *
@@ -43,11 +42,9 @@ final case class Settings(
       "play.server.http.address"           -> host,
       "play.server.http.port"              -> port.toString,
       "play.server.netty.eventLoopThreads" -> webConcurrency.toString,
-      // epoll needs fewer system calls for each request, where there is Linux.
-      "play.server.netty.transport"  -> (if (Epoll.isAvailable) "native" else "jdk"),
-      "play.http.secret.key"         -> secret,
-      s"$dispatcher.parallelism-min" -> webConcurrency.toString,
-      s"$dispatcher.parallelism-max" -> webConcurrency.toString,
+      "play.http.secret.key"               -> secret,
+      s"$dispatcher.parallelism-min"       -> webConcurrency.toString,
+      s"$dispatcher.parallelism-max"       -> webConcurrency.toString,
       // ReactiveMongo has an actor system of its own.
       s"mongo-async-driver.$dispatcher.parallelism-min" -> webConcurrency.toString,
       s"mongo-async-driver.$dispatcher.parallelism-max" -> webConcurrency.toString,
