@@ -43,6 +43,7 @@ class Articles:
     def __init__(self, client: Any, name: str, timeout_s: float) -> None:
         self._database = client.get_database(name, codec_options=CODEC)
         self._timeout_s = timeout_s
+        self._questions: set[asyncio.Future[Document | None]] = set()
 
     async def first(self, collection: str) -> Document | None:
         """Return a document of ``collection``, None when it is empty: one ``find`` on the wire.
@@ -50,14 +51,27 @@ class Articles:
         Raises PyMongoError when the database cannot be reached or refuses, TimeoutError after ``timeout_s``.
         """
         question: asyncio.Future[Document | None] = asyncio.ensure_future(self._database[collection].find_one())
+        self._questions.add(question)
+        question.add_done_callback(self._questions.discard)
         # Not asyncio.timeout: a driver's own timeout at the same moment swallows its cancellation (seen with PyMongo
         # 4.20), and the driver tries again.
         answered, _ = await asyncio.wait([question], timeout=self._timeout_s)
         if not answered:
             question.add_done_callback(_forget)
             question.cancel()
+        if not answered or question.cancelled():
             raise TimeoutError
         return question.result()
+
+    async def settle(self, limit_s: float) -> None:
+        """Wait for what is still asked, for clients that have gone meanwhile; give up what takes longer than ``limit_s``.
+
+        A client of the database that is closed in the middle of a question ends it with a trace in the log.
+        """
+        if self._questions:
+            _, unanswered = await asyncio.wait(self._questions, timeout=limit_s)
+            for question in unanswered:
+                question.cancel()
 
 
 def _forget(question: "asyncio.Future[Any]") -> None:

@@ -40,6 +40,8 @@ _HTTP_LIMITS = {
 }
 # The loop's, the libraries', the log's.
 _OWN_FILES = 64
+# The database answers in milliseconds, or these answers, which nobody waits for, are not worth a longer stop.
+_SETTLE_LIMIT_S = 1
 # Beyond the longest request, for what surrounds it.
 _STOP_SPARE_S = 2
 
@@ -83,6 +85,7 @@ async def _serve(
         lifeline.ready()
         await stop.wait()
         await server.drain(drain_limit_s)
+        await articles.settle(_SETTLE_LIMIT_S)
     # The end of the loop gives the signals their deadly meaning back, and a second one may come.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
