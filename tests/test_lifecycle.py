@@ -172,7 +172,7 @@ def _wait_until_accepted(server: Server, count: int) -> None:
     def accepted() -> bool:
         of_its_processes = [c for process in server.processes() for c in process.net_connections("tcp")]
         established = [c for c in of_its_processes if c.status == psutil.CONN_ESTABLISHED and c.laddr]
-        return sum(c.laddr.port == server.port for c in established) >= count  # type: ignore[union-attr]
+        return sum(c.laddr.port == server.port for c in established) >= count
 
     wait_until(accepted, 10, f"{count} accepted connections")
     # The request follows the connection on loopback at once, but the server must have read it.
