@@ -59,19 +59,13 @@ class Articles:
         if not answered:
             question.add_done_callback(_forget)
             question.cancel()
-        if not answered or question.cancelled():
             raise TimeoutError
         return question.result()
 
     async def settle(self, limit_s: float) -> None:
-        """Wait for what is still asked, for clients that have gone meanwhile; give up what takes longer than ``limit_s``.
-
-        A client of the database that is closed in the middle of a question ends it with a trace in the log.
-        """
+        """Wait, at most ``limit_s``, for the answers to what clients have asked that have gone meanwhile."""
         if self._questions:
-            _, unanswered = await asyncio.wait(self._questions, timeout=limit_s)
-            for question in unanswered:
-                question.cancel()
+            await asyncio.wait(self._questions, timeout=limit_s)
 
 
 def _forget(question: "asyncio.Future[Any]") -> None:

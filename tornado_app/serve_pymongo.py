@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from pymongo import AsyncMongoClient
 
@@ -21,9 +21,7 @@ async def connect(config: Config) -> AsyncIterator[AsyncMongoClient[Document]]:
     try:
         yield client
     finally:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSE_LIMIT_S):
-                await client.close()
+        await asyncio.wait([asyncio.ensure_future(client.close())], timeout=_CLOSE_LIMIT_S)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ _HTTP_LIMITS = {
 }
 # The loop's, the libraries', the log's.
 _OWN_FILES = 64
-# The database answers in milliseconds, or these answers, which nobody waits for, are not worth a longer stop.
+# Seconds for answers that nobody waits for any more.
 _SETTLE_LIMIT_S = 1
 # Beyond the longest request, for what surrounds it.
 _STOP_SPARE_S = 2
@@ -57,8 +57,11 @@ def run(config: Config, connect: Connect) -> int:
     drain_limit_s = max(LONGEST_SLEEP_S, config.db_timeout_s) + _STOP_SPARE_S
 
     def work(own_listeners: Sequence[socket.socket], lifeline: Lifeline) -> None:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(config, connect, own_listeners, lifeline, drain_limit_s))
+        # Not asyncio.run: at its end it cancels what still waits for a dead database and waits for that, without a
+        # limit. The process ends here, and everything with it.
+        loop = uvloop.new_event_loop()
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(_serve(config, connect, own_listeners, lifeline, drain_limit_s))
 
     print(f"Serving on {config.host}, port {config.port}, processes: {config.workers}", file=sys.stderr, flush=True)
     return Supervisor(work, listeners, drain_limit_s + _STOP_SPARE_S).run()
@@ -86,7 +89,7 @@ async def _serve(
         await stop.wait()
         await server.drain(drain_limit_s)
         await articles.settle(_SETTLE_LIMIT_S)
-    # The end of the loop gives the signals their deadly meaning back, and a second one may come.
+    # The loop's handlers end with it, and a second signal may come.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
 
