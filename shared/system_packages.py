@@ -6,6 +6,7 @@ Standard library only: it also runs before the project's own environment exists.
 
 import ctypes
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,15 @@ def _library(soname: str, package: str) -> SystemTool:
     return SystemTool(soname, is_present, (package,))
 
 
+def _has_java() -> bool:
+    # Play's build needs 17; a JRE is enough, for Scala compiles without javac.
+    if shutil.which("java") is None:
+        return False
+    said = subprocess.run(["java", "-version"], capture_output=True, text=True).stderr
+    found = re.search(r' version "(\d+)', said)
+    return found is not None and int(found[1]) >= 17
+
+
 def _has_node() -> bool:
     if shutil.which("node") is None or shutil.which("npm") is None:
         return False
@@ -65,7 +75,7 @@ TOOLS = {
         SystemTool("python-venv", lambda: find_spec("ensurepip") is not None, ("python3-venv",)),
         _library("libcurl.so.4", "libcurl4"),
         _library("libssl.so.3", "libssl3"),
-        _command("java", "openjdk-17-jdk-headless"),
+        SystemTool("java", _has_java, ("openjdk-17-jdk-headless",)),
         _command("mvn", "maven"),
         # The database driver needs 20.19. Where the distribution has an older one it stays missing, by this name.
         SystemTool("node>=20.19", _has_node, ("nodejs", "npm")),
