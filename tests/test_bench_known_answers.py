@@ -263,7 +263,8 @@ def test_a_pool_that_is_too_small_meets_its_ceiling(measure: Measure) -> None:
         "finds", {"finds_each": 5}, settings={"AT_ONCE": "5"}, connections=50, db_latency_ms=20, measure_s=3
     )
     assert known.cell["ceiling"]["per_s"] == 250
-    assert known.cell["rate"]["ok_per_s"] == pytest.approx(250, rel=0.1)
+    # Never above the ceiling; below it by what a find costs beside its delay, here up to 3 ms of 20.
+    assert 250 * 0.8 <= known.cell["rate"]["ok_per_s"] <= 250 * 1.02
     assert known.cell["verdict"]["bottleneck"] == "pool too small"
 
 
