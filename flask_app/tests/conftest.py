@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPMessage
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,13 +101,24 @@ class Server:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(20)
 
-    def is_gone(self) -> bool:
-        """Return whether nothing of it runs any more, its workers included."""
-        try:
-            os.killpg(self.process.pid, 0)
-        except ProcessLookupError:
-            return True
-        return False
+    def running(self) -> list[int]:
+        """Return the processes of it that still run, workers included: those of its session."""
+        there = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                *_, state_and_ids = (folder / "stat").read_text().rpartition(")")
+                state, _, _, session = state_and_ids.split()[:4]
+            except OSError:  # ended meanwhile
+                continue
+            if int(session) == self.process.pid and state != "Z":
+                there.append(int(folder.name))
+        return there
+
+    def kill(self) -> None:
+        for pid in self.running():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
 
 
 Start = Callable[..., Server]
@@ -126,9 +138,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     yield start_one
     for server in started:
-        if not server.is_gone():
-            os.killpg(server.process.pid, signal.SIGKILL)
-        server.process.wait()
+        server.kill()
 
 
 @pytest.fixture(scope="session")
