@@ -8,8 +8,9 @@ bind = _config.address
 worker_class = "gthread"
 # Python runs one thread at a time in each process, so one process for each processor.
 workers = _config.workers or usable_cpus()
-# The requests that may wait for the database at the same time. Idle connections hold no thread.
-threads = _config.threads or 64
+# The requests that may wait for the database at the same time; idle connections hold no thread. 64 were slower, and 16
+# are a limit of 16 / latency requests a second (measured, see README.md).
+threads = _config.threads or 32
 # Open connections for each worker, idle ones included.
 worker_connections = _config.worker_connections
 # Seconds until an idle connection is closed. A proxy in front needs a shorter one, or it meets a closing connection.
