@@ -31,7 +31,7 @@ $(STACKS_ALL:%=wrk-%): wrk-%: $(READY)
 battle: $(READY) ## measure the stacks against one another, in rounds: STACKS= ROUNDS= CONNECTIONS= DB_LATENCY_MS=
 	@$(PY) -m loadtests battle
 
-battle-quick: $(READY) ## one round with short cells and a slow-database column, under 3 minutes: a first look
+battle-quick: $(READY) ## one round with short cells, under 3 minutes: a first look
 	@$(PY) -m loadtests battle-quick
 
 battle-2014: $(READY) ## what the 2014 article measured: 200, 1000 and 5000 connections, 30 s, 3 repeats (hours)

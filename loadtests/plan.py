@@ -214,10 +214,10 @@ def plan_from_environment(name: str, usable_cpus: Sequence[int], apart: bool = F
         entrants=_with_repeat(entrants) if full else entrants,
         columns=columns,
         rounds=whole_number("ROUNDS", 3 if full else 1, most=1000),
-        measure_s=duration_s("DURATION", {"battle": "4s", "battle-quick": "2s", "battle-2014": "30s"}[name]),
+        measure_s=duration_s("DURATION", {"battle": "3s", "battle-quick": "2s", "battle-2014": "30s"}[name]),
         warm_up_least_s=2 if full else 1,
         warm_up_most_s={"battle": 8, "battle-quick": 2, "battle-2014": 20}[name],
-        fairness_s=2.0 if full else 1.0,
+        fairness_s=1.5 if full else 1.0,
         timeout_s=duration_s("TIMEOUT", f"{max(10, ceil(most / _SLOWEST_PER_S))}s"),
         threads_wrk=threads_wrk,
         placement=placement,
@@ -238,7 +238,7 @@ def _columns(name: str) -> list[Column]:
         for latency_ms in latencies
         for endpoint in chosen
     ]
-    if name == "battle-quick" and not os.environ.get("DB_LATENCY_MS") and "mongo" in chosen:
+    if name != "battle-2014" and not os.environ.get("DB_LATENCY_MS") and "mongo" in chosen:
         # What the article never measured: who can wait for a slow database.
         columns.append(Column("mongo", columns[0].connections, 20))
     return columns

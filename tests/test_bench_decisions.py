@@ -440,10 +440,11 @@ def test_the_plan_of_2014(no_variables: pytest.MonkeyPatch) -> None:
     assert plan.timeout_s >= 5000 / 150
 
 
-def test_the_quick_plan_has_a_slow_database_column(no_variables: pytest.MonkeyPatch) -> None:
-    plan = plan_from_environment("battle-quick", [0, 1])
+@pytest.mark.parametrize(("name", "rounds"), [("battle-quick", 1), ("battle", 3)])
+def test_the_plans_have_a_slow_database_column(no_variables: pytest.MonkeyPatch, name: str, rounds: int) -> None:
+    plan = plan_from_environment(name, [0, 1])
     assert plan.columns == [Column("mongo", 200), Column("mongo_big", 200), Column("mongo", 200, 20)]
-    assert plan.rounds == 1
+    assert plan.rounds == rounds
 
 
 def test_slots(no_variables: pytest.MonkeyPatch) -> None:
