@@ -55,7 +55,7 @@ class Battle:
         self._set_up()
         for round_number in range(1, self.plan.rounds + 1):
             for entrant in self.plan.order(round_number):
-                for settings, columns in self.plan.starts(entrant):
+                for settings, columns in self.plan.starts(entrant, round_number):
                     self._start_until_measured(entrant, round_number, settings, columns)
             self.watcher.round_over(round_number)
         self.results["state"] = "complete"
@@ -74,7 +74,7 @@ class Battle:
             for entrant in self.plan.entrants
             if entrant.label not in given_up
             for round_number in range(1, self.plan.rounds + 1)
-            for column in self.plan.columns
+            for column in self.plan.columns_in(round_number)
         )
 
     def _set_up(self) -> None:

@@ -128,10 +128,10 @@ def _write_report(folder: Path) -> Path:
 
 def _fight(console: Console, battle: Battle) -> int:
     plan = battle.plan
-    cells = len(plan.entrants) * len(plan.columns) * plan.rounds
+    later = f", the slow database from round {plan.delayed_from_round} on" if plan.delayed_from_round > 1 else ""
     console.print(
-        f"{len(plan.entrants)} entrants x {len(plan.columns)} columns x {plan.rounds} rounds = {cells} cells, "
-        f"{battle.missing()} to measure: about {minutes(plan.estimated_s * battle.missing() / cells)} once set up",
+        f"{len(plan.entrants)} entrants x {len(plan.columns)} columns x {plan.rounds} rounds{later}: {plan.cells} cells, "
+        f"{battle.missing()} to measure, about {minutes(plan.estimated_s * battle.missing() / plan.cells)} once set up",
         highlight=False,
     )
     _explain_timeout(console, plan)

@@ -16,6 +16,8 @@ _BENCH_CORES = 0.03
 _LOAD_NEARLY_FULL = 0.8
 # Below this index, or with a gap of this length, some clients are served far worse than others.
 _JAIN = 0.8
+# Little's law has no exceptions; the interval that a rate is taken over is known to a little less.
+_OVER_CEILING = 1.05
 _LONGEST_GAP_MS = 1000
 
 _Doubts = Iterable[tuple[str, str]]
@@ -31,6 +33,7 @@ def doubts(results: dict[str, Any]) -> list[dict[str, str]]:
         *_bench(results["cells"]),
         *_failed(results["cells"]),
         *_finds(results["cells"]),
+        *_ceilings(results["cells"]),
         *_fairness(results["cells"]),
         *_warm_up(results["cells"]),
         *_ramp(results["cells"]),
@@ -116,6 +119,20 @@ def _finds(cells: list[dict[str, Any]]) -> _Doubts:
                 f"{name(cell)} answered {seen['replies']:,} requests with {seen['counted']:,} finds: "
                 f"{seen['verdict']} work than the others do.",
             )
+
+
+def _ceilings(cells: list[dict[str, Any]]) -> _Doubts:
+    for cell, over in _worst([each for each in cells if each["ceiling"]], _over_its_ceiling):
+        if over > _OVER_CEILING:
+            yield (
+                "ceiling",
+                f"{name(cell)} answered {cell['rate']['ok_per_s']:,.0f} a second, and {cell['ceiling']['text']}: "
+                "stacks.toml does not say how many finds it can have in the database at once.",
+            )
+
+
+def _over_its_ceiling(cell: dict[str, Any]) -> float:
+    return float(cell["rate"]["ok_per_s"] / cell["ceiling"]["per_s"])
 
 
 def _fairness(cells: list[dict[str, Any]]) -> _Doubts:

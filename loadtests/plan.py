@@ -89,21 +89,33 @@ class Plan:
     """How many CPUs there are for all parts together, or for the server where they are apart."""
     apart: bool = False
     """Whether server, database and load generator have a machine each."""
+    delayed_from_round: int = 1
+    """The first round with the columns of a slow database: a first ranking need not wait for them."""
 
     @property
     def estimated_s(self) -> float:
         """Return about how long it takes once everything is set up."""
+        return sum(self.estimated_round_s(number) for number in range(1, self.rounds + 1))
+
+    def estimated_round_s(self, round_number: int) -> float:
         seconds = 0.0
         for entrant in self.entrants:
-            for _, columns in self.starts(entrant):
+            for _, columns in self.starts(entrant, round_number):
                 seconds += _START_AND_STOP_S + sum(self._column_s(column) for column in columns)
                 seconds += warm_up_step_s(columns[0].connections) * (self.warm_up_least_s - LATER_WARM_UP_S)
-        return seconds * self.rounds
+        return seconds
 
-    def starts(self, entrant: Entrant) -> list[tuple[dict[str, str], list[Column]]]:
-        """Return the settings of each start of ``entrant`` in a round, with the columns measured in it."""
+    @property
+    def cells(self) -> int:
+        return len(self.entrants) * sum(len(self.columns_in(number)) for number in range(1, self.rounds + 1))
+
+    def columns_in(self, round_number: int) -> list[Column]:
+        return [each for each in self.columns if not each.db_latency_ms or round_number >= self.delayed_from_round]
+
+    def starts(self, entrant: Entrant, round_number: int) -> list[tuple[dict[str, str], list[Column]]]:
+        """Return the settings of each start of ``entrant`` in that round, with the columns measured in it."""
         found: list[tuple[dict[str, str], list[Column]]] = []
-        for column in self.columns:
+        for column in self.columns_in(round_number):
             settings = entrant.settings_at(column.connections, self.cpus)
             same = next((columns for known, columns in found if known == settings), None)
             if same is None:
@@ -135,6 +147,7 @@ class Plan:
             "measure_s": self.measure_s,
             "warm_up_s": {"least": self.warm_up_least_s, "most": self.warm_up_most_s},
             "fairness_s": self.fairness_s,
+            "delayed_from_round": self.delayed_from_round,
             "timeout_s": self.timeout_s,
             "threads_wrk": self.threads_wrk,
             "placement": asdict(self.placement),
@@ -180,6 +193,7 @@ class Plan:
             cpus=len(placement.server or usable_cpus),
             machine_cpus=len(usable_cpus),
             apart=apart,
+            delayed_from_round=result.get("delayed_from_round", 1),
         )
 
 
@@ -207,23 +221,26 @@ def plan_from_environment(name: str, usable_cpus: Sequence[int], apart: bool = F
     columns = _columns(name)
     most = max(column.connections for column in columns)
     threads_wrk = whole_number("THREADS_WRK", 1, most=64)
+    rounds = whole_number("ROUNDS", 3 if full else 1, most=1000)
     if threads_wrk > min(column.connections for column in columns):
         raise BadSetting(f"THREADS_WRK must not exceed CONNECTIONS: wrk cannot share them among {threads_wrk} threads")
     return Plan(
         name=name,
         entrants=_with_repeat(entrants) if full else entrants,
         columns=columns,
-        rounds=whole_number("ROUNDS", 3 if full else 1, most=1000),
+        rounds=rounds,
         measure_s=duration_s("DURATION", {"battle": "3s", "battle-quick": "2s", "battle-2014": "30s"}[name]),
         warm_up_least_s=2 if full else 1,
         warm_up_most_s={"battle": 8, "battle-quick": 2, "battle-2014": 20}[name],
-        fairness_s=1.5 if full else 1.0,
+        fairness_s=1.25 if full else 1.0,
         timeout_s=duration_s("TIMEOUT", f"{max(10, ceil(most / _SLOWEST_PER_S))}s"),
         threads_wrk=threads_wrk,
         placement=placement,
         cpus=cpus,
         machine_cpus=len(usable_cpus),
         apart=apart,
+        # Asked for by name, they are in every round.
+        delayed_from_round=1 if os.environ.get("DB_LATENCY_MS") else min(2, rounds),
     )
 
 

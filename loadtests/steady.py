@@ -1,11 +1,14 @@
 """When a load has become steady: the warm-up is over, and so is the ramp. Numbers in, numbers out."""
 
 from math import ceil, sqrt
+from statistics import mean
 
 from loadtests.wrk import WINDOW_S
 
 # A ramp that a measurement can do without.
-_SHORT_RAMP_S = 0.3
+_SHORT_RAMP_S = 0.7
+# What is faster than its warm-up by this was not warm: a runtime that compiles can stand still for a second and go on.
+_STILL_COLD = 1.25
 # A warm-up raises the rate; one that has risen by less than this from one second to the next is over.
 _STILL_RISING = 1.05
 # Half seconds of a steady rate differ by up to this much on a shared machine.
@@ -35,6 +38,12 @@ def _has_risen(before: list[float], now: list[float], by: float) -> bool:
     """Return whether the half seconds ``now`` are above those ``before`` by more than a factor and more than chance."""
     earlier, later = sum(before) / 2, sum(now) / 2  # replies
     return later > earlier * by and later - earlier > _CHANCE * sqrt(later + earlier)
+
+
+def was_still_cold(warm_up_rates: list[float], measured_rates: list[float]) -> bool:
+    """Return whether a measurement was a part of the warm-up: faster than its end, by more than a machine's noise."""
+    half = len(measured_rates) // 2
+    return mean(measured_rates[half:]) > mean(warm_up_rates[-2:]) * _STILL_COLD
 
 
 def ramp_allowance_s(first_replies_s: list[float], connections: int, most_s: int) -> int:

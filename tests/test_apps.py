@@ -63,6 +63,9 @@ def test_what_a_copier_needs_is_there(app: App) -> None:
         if stack.app == app:
             what_is_run = stack.command.split()[-1].split("=")[-1]
             assert what_is_run in readme, f"README.md of {app.name} does not tell how to start {what_is_run}"
+            for variable, default in stack.finds_each.items() if isinstance(stack.finds_each, dict) else ():
+                row = next(line for line in readme.splitlines() if line.startswith(f"| `{variable}` |"))
+                assert re.search(rf"\b{default}\b", row), f"{stack.name} in stacks.toml has {variable} {default}: {row}"
     for name in (
         "HOST",
         "PORT",

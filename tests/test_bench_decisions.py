@@ -19,7 +19,7 @@ from loadtests.observer import Connection, Observation, Outcome
 from loadtests.placement import Placement, chosen_placement
 from loadtests.plan import Column, plan_from_environment
 from loadtests.settings import BadSetting
-from loadtests.steady import half_second_rates, is_stable, ramp_allowance_s
+from loadtests.steady import half_second_rates, is_stable, ramp_allowance_s, was_still_cold
 from loadtests.verdict import Evidence, ceiling, judge
 from loadtests.wrk import Measured
 
@@ -213,6 +213,19 @@ def test_half_second_rates_leave_out_the_ramp() -> None:
 
 
 @pytest.mark.parametrize(
+    ("warm_up", "measured", "cold"),
+    [
+        # Play in its interpreter: flat for two seconds, then three times as fast.
+        ([880, 808, 900, 930], [1900, 2300, 2600, 2700, 2900, 2900], True),
+        ([2000, 2000], [2100, 2200, 2300, 2400], False),
+        ([2000, 2000], [3000, 3000, 2100, 2100], False),
+    ],
+)
+def test_what_is_much_faster_than_its_warm_up_was_cold(warm_up: list[float], measured: list[float], cold: bool) -> None:
+    assert was_still_cold(warm_up, measured) == cold
+
+
+@pytest.mark.parametrize(
     ("first_replies_s", "seconds"),
     [([0.01, 0.05], 0), ([0.01, 0.9], 1), ([0.01, 1.9], 2), ([0.01, 60.0], 4), ([0.01], 4)],
 )
@@ -313,9 +326,10 @@ def test_doubts_are_said(sample: dict[str, Any]) -> None:
     sample["cells"][0]["machine"]["mhz"], sample["cells"][1]["machine"]["mhz"] = 2000.0, 3000.0
     sample["cells"][0]["cost"]["load"]["cores"] = 0.88
     sample["summary"]["noise"][0]["difference"] = 0.12
+    sample["cells"][0]["ceiling"] = {"per_s": 1.0, "text": "1 at once / 1000 ms = 1 a second at most"}
     loud = {warning["about"] for warning in doubts(sample)}
     assert loud - quiet == {
-        *("a/a", "steal", "load by others", "frequency", "bench", "load generator", "warm-up", "finds")
+        *("a/a", "steal", "load by others", "frequency", "bench", "load generator", "warm-up", "finds", "ceiling")
     }
 
 
@@ -414,7 +428,7 @@ def test_the_full_plan_rotates_and_measures_one_stack_twice(no_variables: pytest
 def test_the_plans_fit_their_times_with_ten_stacks(no_variables: pytest.MonkeyPatch) -> None:
     no_variables.setenv("STACKS", " ".join(["gunicorn-gevent"] * 10))
     full = plan_from_environment("battle", [0, 1])
-    assert full.estimated_s / full.rounds < 4 * 60
+    assert full.estimated_round_s(1) < 4 * 60
     assert full.estimated_s < 12 * 60
     assert plan_from_environment("battle-quick", [0, 1]).estimated_s < 3 * 60
 
@@ -434,7 +448,7 @@ def test_the_plan_of_2014(no_variables: pytest.MonkeyPatch) -> None:
     assert {column.connections for column in plan.columns} == {200, 1000, 5000}
     assert (plan.rounds, plan.measure_s) == (3, 30)
     # Threads sized to the connections, so a start for each number of them.
-    threads = [int(settings["THREADS"]) for settings, _ in plan.starts(entrants["uwsgi-threads"])]
+    threads = [int(settings["THREADS"]) for settings, _ in plan.starts(entrants["uwsgi-threads"], 1)]
     assert all(count * 2 >= connections for count, connections in zip(threads, (200, 1000, 5000), strict=True))
     # 5,000 connections queue for 5,000 / R seconds; the timeout is above that down to R = 150.
     assert plan.timeout_s >= 5000 / 150
@@ -445,6 +459,14 @@ def test_the_plans_have_a_slow_database_column(no_variables: pytest.MonkeyPatch,
     plan = plan_from_environment(name, [0, 1])
     assert plan.columns == [Column("mongo", 200), Column("mongo_big", 200), Column("mongo", 200, 20)]
     assert plan.rounds == rounds
+    # A first ranking stands before the slow database is measured.
+    assert [len(plan.columns_in(number)) for number in range(1, rounds + 1)] == [2, 3, 3][-rounds:]
+
+
+def test_delays_asked_for_are_in_every_round(no_variables: pytest.MonkeyPatch) -> None:
+    no_variables.setenv("DB_LATENCY_MS", "0 50")
+    plan = plan_from_environment("battle", [0, 1])
+    assert [len(plan.columns_in(number)) for number in (1, 2, 3)] == [4, 4, 4]
 
 
 def test_slots(no_variables: pytest.MonkeyPatch) -> None:
