@@ -130,8 +130,8 @@ def _fight(console: Console, battle: Battle) -> int:
     plan = battle.plan
     later = f", the slow database from round {plan.delayed_from_round} on" if plan.delayed_from_round > 1 else ""
     console.print(
-        f"{len(plan.entrants)} entrants x {len(plan.columns)} columns x {plan.rounds} rounds{later}: {plan.cells} cells, "
-        f"{battle.missing()} to measure, about {minutes(plan.estimated_s * battle.missing() / plan.cells)} once set up",
+        f"{len(plan.entrants)} entrants x {len(plan.columns)} columns x {plan.rounds} rounds{later}: "
+        f"{plan.cells} cells, {battle.missing()} to measure, about {minutes(plan.estimated_s * battle.missing() / plan.cells)} once set up",
         highlight=False,
     )
     _explain_timeout(console, plan)
