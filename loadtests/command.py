@@ -129,9 +129,10 @@ def _write_report(folder: Path) -> Path:
 def _fight(console: Console, battle: Battle) -> int:
     plan = battle.plan
     later = f", the slow database from round {plan.delayed_from_round} on" if plan.delayed_from_round > 1 else ""
+    seconds = plan.estimated_s * battle.missing() / plan.cells
     console.print(
         f"{len(plan.entrants)} entrants x {len(plan.columns)} columns x {plan.rounds} rounds{later}: "
-        f"{plan.cells} cells, {battle.missing()} to measure, about {minutes(plan.estimated_s * battle.missing() / plan.cells)} once set up",
+        f"{plan.cells} cells, {battle.missing()} to measure, about {minutes(seconds)} once set up",
         highlight=False,
     )
     _explain_timeout(console, plan)
