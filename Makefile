@@ -7,7 +7,7 @@ STACKS_ALL := $(shell sed -n 's/^\[stacks\.\(.*\)\]$$/\1/p' stacks.toml)
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help db-up db-down db-status seed battle battle-quick battle-2014 compare report example demo-sleep test lint format bench-encode lock clean \
+.PHONY: help db-up db-down db-status seed battle battle-quick battle-2014 compare report example demo-sleep faults test lint format bench-encode lock clean \
 	$(STACKS_ALL:%=run-%) $(STACKS_ALL:%=wrk-%)
 
 help: ## print every target with one line each
@@ -68,6 +68,9 @@ locust-worker: $(READY) ## locust on several machines, one that sends: MASTER=ho
 
 locust-limit: $(READY) ## the most that one process of locust can send on this machine, beside wrk
 	@$(PY) -m loadtests locust-limit
+
+faults: $(READY) ## what each stack does when database, workers, clients or machine misbehave: STACKS= CASES= (25 minutes)
+	@$(PY) -m loadtests faults
 
 db-up: $(READY) ## start a mongod on loopback and keep it running
 	@$(PY) -m shared up

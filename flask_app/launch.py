@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -47,7 +48,9 @@ def main(arguments: list[str]) -> int:
         environment |= _uwsgi_environment(config)
         # uWSGI reads this option before the variables of an .ini file, and refuses more than the kernel allows.
         command += ["--listen", str(min(_WANTED_BACKLOG, _kernel_backlog()))]
-    print(f"$ {shlex.join(command)}", file=sys.stderr, flush=True)
+    # A disk that is full where the log goes is no reason not to serve.
+    with suppress(OSError):
+        print(f"$ {shlex.join(command)}", file=sys.stderr, flush=True)
     os.chdir(Path(__file__).parent)
     try:
         if command[0] == "uwsgi":

@@ -3,6 +3,7 @@
 import sys
 
 from loadtests import agent, chores, command, demo_sleep, locust_limit, scenarios, toolchain
+from loadtests.faults import matrix
 from loadtests.run import load_by_hand, run
 from loadtests.server import StackFailed
 from loadtests.settings import BadSetting
@@ -14,7 +15,7 @@ from shared.system_packages import Unavailable
 _USAGE = (
     "usage: python -m loadtests run NAME | wrk NAME | prepare NAME | battle | battle-quick | battle-2014 | compare | "
     "report | example | demo-sleep | locust [NAME] | locust-ui NAME | locust-master | locust-worker | locust-limit | "
-    "agent | lint | format | bench-encode"
+    "faults | faults-of NAME | agent | lint | format | bench-encode"
 )
 _BAD_INPUT = 2
 
@@ -54,6 +55,10 @@ def main(arguments: list[str]) -> int:
                 return command.example()
             case ["demo-sleep"]:
                 return demo_sleep.tell()
+            case ["faults"]:
+                return matrix.faults()
+            case ["faults-of", name]:
+                return matrix.faults_of(named([name])[0])
             case ["lint"]:
                 return chores.lint()
             case ["format"]:

@@ -5,11 +5,13 @@ of its own, never for throughput.
 """
 
 import asyncio
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import median
+from typing import Self
 
 # How often a request that waits too long is looked for, so a timeout is found at most this late.
 _WATCH_S = 0.05
@@ -27,6 +29,20 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     RESET = "reset"
     TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request's fate. Times in seconds, ``asked_s`` from the start of the run; ``status`` of a complete reply."""
+
+    asked_s: float
+    took_s: float
+    outcome: Outcome
+    status: int | None
+
+    @property
+    def ended_s(self) -> float:
+        return self.asked_s + self.took_s
 
 
 @dataclass
@@ -58,6 +74,8 @@ class Observation:
     """Complete replies after which the server closed without having said so: wrk counts each as a read error."""
     in_flight: int = 0
     """Requests without a reply when the time was up."""
+    requests: list[Request] = field(default_factory=list)
+    """Every request of a KnownLoad; empty for others."""
 
     @property
     def failed(self) -> int:
@@ -95,14 +113,71 @@ def ask_once(host: str, port: int, path: str, connections: int, timeout_s: float
     return asyncio.run(_Run(host, port, path, connections, timeout_s, None).once())
 
 
+class KnownLoad:
+    """``clients`` ask for ``path`` every ``each_s`` seconds while in the block, and the fate of each request is known.
+
+    With ``fresh`` each request has a connection of its own. The block's end waits for what is still unanswered.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        path: str,
+        clients: int,
+        each_s: float,
+        timeout_s: float,
+        body: bytes | None = None,
+        fresh: bool = False,
+    ) -> None:
+        self._run = _Run(host, port, path, clients, timeout_s, body, each_s, fresh)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run.until(self._over)), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        while not self._run.started:
+            time.sleep(0.005)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    @property
+    def now_s(self) -> float:
+        """Seconds since its start, on the clock of ``Request.asked_s``."""
+        return time.monotonic() - self._run.started
+
+    def wait_until(self, second: float) -> None:
+        """Wait until that second of the load, for what is to happen at a known time."""
+        time.sleep(max(0.0, second - self.now_s))
+
+    @property
+    def requests(self) -> list[Request]:
+        return list(self._run.seen.requests)
+
+
 class _Run:
-    def __init__(self, host: str, port: int, path: str, connections: int, timeout_s: float, body: bytes | None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        path: str,
+        connections: int,
+        timeout_s: float,
+        body: bytes | None,
+        each_s: float | None = None,
+        fresh: bool = False,
+    ) -> None:
         self.host = host
         self.port = port
         self.request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
         self.timeout_s = timeout_s
         self.body = body
         self.again = True
+        self.each_s = each_s
+        self.fresh = fresh
         self._ramp_until_s: float | None = None
         self.started = 0.0
         self.seen = Observation([Connection() for _ in range(connections)])
@@ -116,6 +191,17 @@ class _Run:
         finally:
             self._end()
         return self.seen
+
+    async def until(self, over: threading.Event) -> None:
+        self._start()
+        try:
+            while not over.is_set():
+                await self._watch(time.monotonic() + _WATCH_S)
+            self.again = False
+            while any(client.asked_at is not None for client in self.clients):
+                await self._watch(time.monotonic() + _WATCH_S)
+        finally:
+            self._end()
 
     async def once(self) -> Observation:
         self.again = False
@@ -204,12 +290,12 @@ class _Client:
         self.last_reply = now
         seen.replies += 1
         run.announced_closes += closes
-        if closes:
+        if closes or self._run.fresh:
             self._drop()
         outcome = _classify(status, self._run.body is None or body == self._run.body)
         if status >= 400:
             run.statuses[status] += 1
-        self.ended(outcome)
+        self.ended(outcome, status)
 
     def lost(self, stream: "_Stream", partial: bool) -> None:
         """The server has ended the connection, with part of a reply read or not."""
@@ -225,14 +311,18 @@ class _Client:
         else:
             self.ended(Outcome.RESET)
 
-    def ended(self, outcome: Outcome) -> None:
+    def ended(self, outcome: Outcome, status: int | None = None) -> None:
         self._run.seen.outcomes[outcome] += 1
+        each_s = self._run.each_s
+        if each_s is not None and self.asked_at is not None:
+            took_s = time.monotonic() - self.asked_at
+            self._run.seen.requests.append(Request(self.asked_at - self._run.started, took_s, outcome, status))
         self.asked_at = None
         if outcome in (Outcome.TIMEOUT, Outcome.RESET, Outcome.REFUSED):
             self._drop()
         if self._run.again and not self._over:
             # By way of the loop, so that a client whose requests fail at once does not starve the others.
-            pause_s = _AFTER_REFUSAL_S if outcome is Outcome.REFUSED else 0
+            pause_s = each_s or (_AFTER_REFUSAL_S if outcome is Outcome.REFUSED else 0)
             asyncio.get_running_loop().call_later(pause_s, self._ask_next)
 
     def leave(self) -> None:

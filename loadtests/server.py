@@ -36,7 +36,8 @@ class StackFailed(Exception):
 class Server:
     """A started stack. As a context manager it is ready inside the block and gone after it.
 
-    ``log`` takes what it writes; without one it writes to this process's own output. ``cpus`` pins it.
+    ``log`` takes what it writes; without one it writes to this process's own output. ``cpus`` pins it. ``within`` are
+    words before its command, such as a limit.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class Server:
         host: str = LOOPBACK,
         log: Path | None = None,
         cpus: Sequence[int] | None = None,
+        within: Sequence[str] = (),
     ) -> None:
         self.stack = stack
         self.host = host
         self.port = port
         self.log = log
         self._cpus = cpus
+        self._within = within
         self._environment = {
             **environment(stack.app),
             "HOST": host,
@@ -90,7 +93,7 @@ class Server:
         output = self.log.open("ab") if self.log else None
         try:
             self.process = subprocess.Popen(
-                [*die_with_parent("TERM"), *pinned_to(self._cpus), *shlex.split(self.stack.command)],
+                [*die_with_parent("TERM"), *pinned_to(self._cpus), *self._within, *shlex.split(self.stack.command)],
                 cwd=self.stack.app.folder,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -201,7 +204,7 @@ class Server:
 
     def tail(self) -> str:
         """Return the last lines of the log, each on an indented line of its own; nothing without a log."""
-        if self.log is None or not self.log.exists():
+        if self.log is None or not self.log.is_file():
             return ""
         lines = self.log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
         return "".join(f"\n    {line}" for line in lines)

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +62,14 @@ def binary() -> Path:
     return inside_wheel
 
 
-def start(home: Path, port: int) -> Mongod:
-    """Start a mongod with its data under ``home`` and wait until it answers.
+def version() -> str:
+    """Return the version of the mongod to run, such as ``6.0.5``. Raises Unavailable as ``binary`` does."""
+    said = subprocess.run([str(binary()), "--version"], capture_output=True, text=True).stdout
+    return said.split("\n", 1)[0].removeprefix("db version v").strip()
+
+
+def start(home: Path, port: int, options: Sequence[str] = ()) -> Mongod:
+    """Start a mongod with its data under ``home``, and more ``options``, and wait until it answers.
 
     It runs in a session of its own and so survives the command that started it.
     Raises Unavailable with the reason from its log when it does not answer.
@@ -85,6 +91,7 @@ def start(home: Path, port: int) -> Mongod:
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
         # Failpoints, with which the tests and the bench inject latency and failures. It listens on loopback only.
         *("--setParameter", "enableTestCommands=1"),
+        *options,
     ]
     log.unlink(missing_ok=True)
     # Appending, so that it can be cut short while mongod writes it.

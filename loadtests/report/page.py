@@ -114,7 +114,8 @@ def doubts(results: Results) -> list[str]:
     """Return everything that a reader must know before any figure, a sentence each."""
     said = [warning["text"] for warning in results["warnings"]]
     plan = results["plan"]
-    planned = len(plan["entrants"]) * len(plan["columns"]) * plan["rounds"]
+    late = sum(column["db_latency_ms"] > 0 for column in plan["columns"]) * (plan.get("delayed_from_round", 1) - 1)
+    planned = len(plan["entrants"]) * (len(plan["columns"]) * plan["rounds"] - late)
     if results["state"] != "complete":
         said.insert(0, f"Not complete ({results['state']}): {len(results['cells'])} of {planned} cells were measured.")
     for skipped in results["skipped"]:

@@ -1,0 +1,56 @@
+"""The cases of ``make faults``, and the promises that a model cannot keep, each with its remedy."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from loadtests.faults import of_clients, of_database, of_processes
+from loadtests.faults.arena import Arena, Finding
+from loadtests.stacks import Stack
+
+
+@dataclass(frozen=True)
+class Case:
+    """``title`` is what happens, in words. ``in_tests`` says that ``make test`` has it too."""
+
+    name: str
+    title: str
+    run: Callable[[Arena], Finding]
+    in_tests: bool = False
+
+
+CASES = {
+    case.name: case
+    for case in (
+        Case("database-not-there", "database not there at the start", of_database.not_there_at_start),
+        Case("database-killed", "database killed, back after 5 s", of_database.killed),
+        Case("database-frozen", "database frozen for 10 s", of_database.frozen),
+        Case("database-slow", "one find in ten takes 3 s", of_database.slow, in_tests=True),
+        Case("database-drops", "database drops every connection for 3 s", of_database.drops_connections),
+        Case("database-errors", "database answers with errors for 3 s", of_database.answers_with_errors),
+        Case("primary-steps-down", "primary steps down", of_database.primary_steps_down),
+        Case("pool-exhausted", "pool exhausted: 20 clients, 2 connections", of_database.pool_exhausted),
+        Case("worker-killed", "worker killed (SIGKILL)", of_processes.worker_killed),
+        Case("sigterm", "SIGTERM under load", of_processes.sigterm, in_tests=True),
+        Case("sigint", "SIGINT under load", of_processes.sigint, in_tests=True),
+        Case("sighup", "SIGHUP under load", of_processes.sighup, in_tests=True),
+        Case("terminal-dies", "the terminal of make run dies", of_processes.terminal_dies),
+        Case("few-descriptors", "64 open files, 200 clients", of_processes.few_descriptors),
+        Case("log-disk-full", "disk full where it logs", of_processes.log_disk_full, in_tests=True),
+        Case("all-at-once", "5,000 connections at once", of_clients.all_at_once),
+        Case("idle-connections", "10,000 idle connections", of_clients.idle_connections),
+        Case("slow-heads", "300 clients send a head slowly", of_clients.slow_heads, in_tests=True),
+        Case("slow-readers", "30 clients do not read", of_clients.slow_readers),
+        Case("pipelined", "20 requests in one piece", of_clients.pipelined, in_tests=True),
+        Case("long-heads", "heads of 100 KB to 1 MB", of_clients.long_heads, in_tests=True),
+        Case("malformed", "malformed and smuggled requests", of_clients.malformed, in_tests=True),
+        Case("fuzzed", "3,000 random requests", of_clients.fuzzed),
+    )
+}
+
+# What a model cannot hold: documented, shown with its figures, and not called passed. By case and stack.
+EXCEPTIONS: dict[tuple[str, str], str] = {}
+
+
+def exception(case: Case, stack: Stack) -> str | None:
+    """Return why ``stack`` cannot keep the promises of ``case``, None where it must."""
+    return EXCEPTIONS.get((case.name, stack.name))

@@ -1,0 +1,186 @@
+"""All cases on all stacks, two stacks at a time, and the table that they make."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from loadtests import toolchain
+from loadtests.environment import describe
+from loadtests.faults.arena import Arena, DoesNotApply, Finding
+from loadtests.faults.cases import CASES, Case, exception
+from loadtests.processes import die_with_parent
+from loadtests.results import FOLDER, CannotWrite
+from loadtests.server import StackFailed, raise_open_file_limit
+from loadtests.settings import BadSetting, words
+from loadtests.signals import Stopped, stopped_by_signals
+from loadtests.stacks import ROOT, Stack, named, stacks
+from loadtests.terminal import minutes
+from shared import mongod
+from shared.system_packages import Unavailable
+
+_FAILED = 1
+_INTERRUPTED = 130
+_AT_A_TIME = 2
+_POLL_S = 0.2
+HOLDS, BROKEN, PROPERTY, NOT_APPLICABLE = "holds", "broken", "property", "does not apply"
+
+
+def faults() -> int:
+    """Run the matrix, write faults.json and faults.md; return 1 where a promise was broken. Raises BadSetting."""
+    chosen = named(words("STACKS") or list(stacks()))
+    cases = _chosen_cases()
+    folder = FOLDER / "faults"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotWrite(f"{folder} cannot be written: {error.strerror}") from None
+    rows: list[dict[str, Any]] = []
+    ready = []
+    for stack in chosen:
+        try:
+            toolchain.prepare(stack.app)
+            ready.append(stack)
+        except Unavailable as reason:
+            print(f"{stack.name}: skipped: {reason}", flush=True)
+            rows += [_row(stack, case, NOT_APPLICABLE, str(reason)) for case in cases]
+    print(f"{len(ready)} stacks x {len(cases)} cases, {_AT_A_TIME} stacks at a time", flush=True)
+    begun = time.monotonic()
+    try:
+        with stopped_by_signals():
+            _side_by_side([stack.name for stack in ready])
+    except Stopped:
+        print("stopped: nothing was written")
+        return _INTERRUPTED
+    for stack in ready:
+        rows += json.loads((folder / f"{stack.name}.json").read_text())
+    took_s = round(time.monotonic() - begun, 1)
+    result = {
+        "schema": 1,
+        "command": "make faults",
+        "took_s": took_s,
+        "environment": describe({stack.app for stack in ready}, mongod.version()),
+        "rows": rows,
+    }
+    try:
+        (folder / "faults.json").write_text(json.dumps(result, indent=1) + "\n")
+        (folder / "faults.md").write_text(table(rows) + "\n")
+    except OSError as error:
+        raise CannotWrite(f"{folder} cannot be written: {error.strerror}") from None
+    broken = [row for row in rows if row["verdict"] == BROKEN]
+    for row in broken:
+        print(f"! {row['stack']}, {row['title']}: {'; '.join(row['finding']['broken'])}")
+    print(
+        f"{len(rows)} cases in {minutes(took_s)}: {len(rows) - len(broken)} hold, are properties or do not "
+        f"apply; {len(broken)} broken"
+    )
+    print(folder / "faults.md")
+    return _FAILED if broken else 0
+
+
+def run_case(case: Case, stack: Stack, arena: Arena) -> dict[str, Any]:
+    """Run one case on one stack and return its row."""
+    begun = time.monotonic()
+    try:
+        finding = case.run(arena)
+    except DoesNotApply as reason:
+        return _row(stack, case, NOT_APPLICABLE, str(reason))
+    except StackFailed as failure:
+        finding = Finding(seen=str(failure).splitlines()[0], broken=[str(failure).splitlines()[0]])
+    why = exception(case, stack)
+    verdict = HOLDS if not finding.broken else PROPERTY if why else BROKEN
+    row = _row(stack, case, verdict, why if verdict == PROPERTY else None)
+    return {**row, "finding": finding.as_result(), "took_s": round(time.monotonic() - begun, 1)}
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the rows as Markdown: a section for each case, a line for each stack."""
+    parts = []
+    for case in CASES.values():
+        of_case = [row for row in rows if row["case"] == case.name]
+        if not of_case:
+            continue
+        lines = [f"### {case.title[0].upper()}{case.title[1:]}", "", "| stack | | seen | memory |", "|---|---|---|---|"]
+        for row in of_case:
+            finding = row["finding"]
+            seen = finding["seen"] if finding else ""
+            said = "; ".join([seen, *(finding["broken"] if finding else []), *([row["why"]] if row["why"] else [])])
+            grown = finding["memory_growth_bytes"] if finding else None
+            memory = "" if grown is None else f"{grown / 1e6:+.0f} MB"
+            lines.append(f"| `{row['stack']}` | {row['verdict']} | {said.strip('; ')} | {memory} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def faults_of(stack: Stack) -> int:
+    """Run the cases that CASES names on one stack, and write its rows for ``faults`` to collect."""
+    raise_open_file_limit()
+    folder = ROOT / ".mongodb" / "faults" / stack.name
+    shutil.rmtree(folder, ignore_errors=True)
+    arena = Arena(stack, folder)
+    rows = []
+    try:
+        with stopped_by_signals():
+            for case in _chosen_cases():
+                rows.append(run_case(case, stack, arena))
+                _tell(rows[-1])
+                if rows[-1]["verdict"] == BROKEN:
+                    (FOLDER / "faults" / f"{stack.name}.{case.name}.log").write_text(arena.log)
+        (FOLDER / "faults" / f"{stack.name}.json").write_text(json.dumps(rows))
+    except Stopped:
+        return _INTERRUPTED
+    finally:
+        arena.stop_database()
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+def _chosen_cases() -> list[Case]:
+    unknown = [name for name in words("CASES") if name not in CASES]
+    if unknown:
+        raise BadSetting(f"no case is called {' '.join(unknown)}; there are: {' '.join(CASES)}")
+    return [CASES[name] for name in words("CASES") or CASES]
+
+
+def _side_by_side(names: Sequence[str]) -> None:
+    """Run each stack's cases in a process of its own, which ends what it has started when it is told to stop."""
+    waiting = list(names)
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < _AT_A_TIME:
+                name = waiting.pop(0)
+                command = [*die_with_parent("TERM"), sys.executable, "-m", "loadtests", "faults-of", name]
+                running[name] = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+            time.sleep(_POLL_S)
+            for name in [name for name, process in running.items() if process.poll() is not None]:
+                status = running.pop(name).returncode
+                if status:
+                    raise StackFailed(f"the cases of {name} ended with status {status}")
+    finally:
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait()
+
+
+def _tell(row: dict[str, Any]) -> None:
+    finding = row["finding"]
+    said = finding["seen"] if finding else row["why"]
+    broken = f" ! {'; '.join(finding['broken'])}" if finding and finding["broken"] else ""
+    print(f"{row['stack']:<17}{row['case']:<20}{row['verdict']:<15}{said}{broken}", flush=True)
+
+
+def _row(stack: Stack, case: Case, verdict: str, why: str | None) -> dict[str, Any]:
+    return {
+        "stack": stack.name,
+        "case": case.name,
+        "title": case.title,
+        "verdict": verdict,
+        "why": why,
+        "finding": None,
+        "took_s": 0.0,
+    }

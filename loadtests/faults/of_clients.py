@@ -1,0 +1,285 @@
+"""What clients can do to a server: come all at once, stay and say nothing, be slow, ask for rubbish."""
+
+import random
+import socket
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from pymongo import MongoClient
+
+from loadtests.bodies import EXPECTED
+from loadtests.faults.arena import (
+    GRACE_S,
+    HEALTHY_WITHIN_S,
+    Arena,
+    Finding,
+    Watched,
+    judge,
+    seconds_until,
+    status_of,
+    told,
+)
+from loadtests.faults.crowd import Crowd
+from loadtests.observer import ask_once
+from loadtests.server import Server
+
+_REQUEST = b"GET /mongo HTTP/1.1\r\nHost: x\r\n\r\n"
+_BIG_REQUEST = b"GET /mongo_big HTTP/1.1\r\nHost: x\r\n\r\n"
+_AT_ONCE = 5000
+_IDLE = 10_000
+_SLOW = 300
+# Their replies are more than the kernel keeps for a connection (4 MB).
+_UNREAD_REPLIES = 700
+_SLOW_READERS = 30
+_SLOW_FOR_S = 5.0
+_SEED = 2014
+
+
+def all_at_once(arena: Arena) -> Finding:
+    """5,000 connections at once, each asking once."""
+    arena.start_database()
+    with arena.server() as server:
+        watched = Watched(arena, server)
+        begun = time.monotonic()
+        seen = ask_once(server.host, server.port, "/mongo", _AT_ONCE, timeout_s=20)
+        took_s = time.monotonic() - begun
+        finding = Finding(seen="", outcomes={name.value: count for name, count in seen.outcomes.most_common()})
+        finding.longest_s = round(took_s, 2)
+        finding.require(seen.failed == 0, f"{seen.failed:,} of {_AT_ONCE:,} failed")
+        _require_normal(server, finding)
+        watched.require_unharmed(finding)
+        finding.seen = f"{seen.outcomes.total() - seen.failed:,} of {_AT_ONCE:,} answered within {took_s:.1f} s"
+        return finding
+
+
+def idle_connections(arena: Arena) -> Finding:
+    """10,000 connections that have asked once and stay."""
+    arena.start_database()
+    # Where a worker's connections are bounded, the kernel does not spread them so evenly that each has half.
+    with arena.server(WORKER_CONNECTIONS=str(_IDLE)) as server:
+        watched = Watched(arena, server)
+        with arena.load(server) as load:
+            load.wait_until(0.5)
+            with Crowd(server.host, server.port, _IDLE, _REQUEST) as crowd:
+                arrived_s = load.now_s
+                held = crowd.open
+                _, newcomer_s = status_of(server, "/mongo")
+                load.wait_until(arrived_s + _SLOW_FOR_S)
+                refused = crowd.refused
+            over_s = load.now_s
+            load.wait_until(over_s + 1)
+        finding = judge(load.requests, over_s, allowed=("200",))
+        _require_normal(server, finding)
+        watched.require_unharmed(finding)
+        finding.seen = (
+            f"{held:,} held, {refused:,} refused, a newcomer waits {newcomer_s:.1f} s; others: {told(finding)}"
+        )
+        return finding
+
+
+def slow_heads(arena: Arena) -> Finding:
+    """300 clients send the head of their request a byte a second."""
+    return _beside(arena, Crowd, _SLOW, b"GET /mongo HTTP/1.1\r\nHost: x\r\nX-Slow: ", b"a", True)
+
+
+def slow_readers(arena: Arena) -> Finding:
+    """30 clients ask for the big document 700 times and read nothing."""
+    return _beside(arena, Crowd, _SLOW_READERS, _BIG_REQUEST * _UNREAD_REPLIES, b"", False)
+
+
+def _beside(arena: Arena, crowd: Any, clients: int, first: bytes, drip: bytes, reads: bool) -> Finding:
+    arena.start_database()
+    with arena.server() as server:
+        status_of(server, "/mongo")
+        watched = Watched(arena, server)
+        with crowd(server.host, server.port, clients, first, drip, reads) as slow:
+            with arena.load(server, fresh=True) as load:
+                load.wait_until(_SLOW_FOR_S)
+            held = slow.open
+        finding = judge(load.requests, 0.0, allowed=("200",), hangs_after_s=GRACE_S)
+        # Here the fault lasts as long as the load: nothing is to be healthy after it but the next request.
+        finding.normal_after_s = None
+        _require_normal(server, finding)
+        watched.require_unharmed(finding)
+        finding.seen = f"others: {told(finding)}; {held} of {clients} still held"
+        return finding
+
+
+def pipelined(arena: Arena) -> Finding:
+    """20 requests in one piece: 20 replies in order, or fewer and a close."""
+    arena.start_database()
+    with arena.server() as server:
+        watched = Watched(arena, server)
+        finding = Finding(seen="")
+        asked = [_REQUEST, _BIG_REQUEST] * 10
+        wanted = [EXPECTED["mongo"], EXPECTED["mongo_big"]] * 10
+        answered = _exchange(server, b"".join(asked), wait_s=5, enough=len(asked))
+        bodies = [body for _, body in _replies(answered)]
+        finding.require(bodies == wanted[: len(bodies)] and bool(bodies), "replies out of order")
+        finding.require(len(bodies) == 20 or not arena.stack.keep_alive, f"{len(bodies)} of 20 answered")
+        _require_normal(server, finding)
+        watched.require_unharmed(finding)
+        finding.seen = f"{len(bodies)} of 20 answered in order"
+        return finding
+
+
+def long_heads(arena: Arena) -> Finding:
+    """A request line of 100 KB, a header of 1 MB, 10,000 headers."""
+    heads = {
+        "request line": b"GET /mongo?" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        "header": b"GET /mongo HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 1_000_000 + b"\r\n\r\n",
+        "many headers": b"GET /mongo HTTP/1.1\r\nHost: x\r\n" + b"X-A: b\r\n" * 10_000 + b"\r\n",
+    }
+    return _refused(arena, heads)
+
+
+# RFC 9112: what a server must refuse, or may refuse, because two servers in a row could read it differently.
+MALFORMED = {
+    "both lengths": (
+        b"POST /mongo HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nX"
+    ),
+    "two lengths": b"POST /mongo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    "negative length": b"POST /mongo HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    "bad chunk size": b"POST /mongo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab\r\n0\r\n\r\n",
+    "unknown coding": b"POST /mongo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: cow\r\n\r\nab",
+    "obsolete folding": b"GET /mongo HTTP/1.1\r\nHost: x\r\nX-A: b\r\n c\r\n\r\n",
+    "NUL in a header": b"GET /mongo HTTP/1.1\r\nHost: x\r\nX-A: b\0c\r\n\r\n",
+    "space before colon": b"GET /mongo HTTP/1.1\r\nHost : x\r\nX-A: b\r\n\r\n",
+    "header without colon": b"GET /mongo HTTP/1.1\r\nHost: x\r\nrubbish\r\n\r\n",
+    "no version": b"GET /mongo\r\n\r\n",
+    "version of nothing": b"GET /mongo HTTP/9.9\r\nHost: x\r\n\r\n",
+    "bare LF": b"GET /mongo HTTP/1.1\nHost: x\n\n",
+    "bare CR": b"GET /mongo HTTP/1.1\r\nHost: x\r\nX-A: b\rX-C: d\r\n\r\n",
+    "no host": b"GET /mongo HTTP/1.1\r\n\r\n",
+    "TLS": bytes.fromhex("16030100c8010000c40303") + b"\0" * 60,
+    "NULs": b"\0" * 200,
+}
+
+
+def malformed(arena: Arena) -> Finding:
+    return _refused(arena, MALFORMED)
+
+
+def _refused(arena: Arena, requests: dict[str, bytes]) -> Finding:
+    """Send each alone: it must be refused or its connection closed, and must not reach a handler."""
+    arena.start_database()
+    with arena.server() as server, MongoClient[dict[str, Any]](arena.uri) as database:
+        status_of(server, "/mongo")
+        watched = Watched(arena, server)
+        finding = Finding(seen="")
+        answers: dict[str, str] = {}
+        for name, request in requests.items():
+            before = _finds(database)
+            begun = time.monotonic()
+            statuses = [
+                status for status, _ in _replies(_exchange(server, request, wait_s=3, enough=1, half_close=True))
+            ]
+            answers[name] = "/".join(map(str, statuses)) or "closed"
+            finding.require(time.monotonic() - begun < 2.9, f"{name}: neither answered nor closed")
+            finding.require(_finds(database) == before, f"{name}: reached the handler ({answers[name]})")
+            finding.require(not any(status in (500, 502, 503) for status in statuses), f"{name}: {answers[name]}")
+        _require_normal(server, finding)
+        watched.require_unharmed(finding)
+        finding.outcomes = dict(Counter(answers.values()).most_common())
+        finding.seen = ", ".join(f"{answer} x{count}" for answer, count in finding.outcomes.items())
+        return finding
+
+
+def fuzzed(arena: Arena, count: int = 3000) -> Finding:
+    """Random and mutated requests from a seeded generator."""
+    arena.start_database()
+    requests = list(_mutations(random.Random(_SEED), count))
+    with arena.server() as server:
+        status_of(server, "/mongo")
+        watched = Watched(arena, server)
+
+        def send(request: bytes) -> list[int]:
+            answered = _exchange(server, request, wait_s=1, enough=1, half_close=True)
+            return [status for status, _ in _replies(answered)]
+
+        with ThreadPoolExecutor(8) as pool:
+            statuses = Counter(status for found in pool.map(send, requests) for status in found[:1] or [0])
+        finding = Finding(seen="", outcomes={str(status) or "closed": n for status, n in statuses.most_common()})
+        if "0" in finding.outcomes:
+            finding.outcomes["closed"] = finding.outcomes.pop("0")
+        errors = {status: number for status, number in statuses.items() if status in (500, 502, 503)}
+        finding.require(not errors, f"5xx for rubbish: {errors}")
+        _require_normal(server, finding)
+        watched.require_unharmed(finding)
+        finding.seen = ", ".join(f"{name} x{number:,}" for name, number in finding.outcomes.items())
+        return finding
+
+
+def _mutations(source: random.Random, count: int) -> Sequence[bytes]:
+    seeds = [*MALFORMED.values(), _REQUEST, _BIG_REQUEST, b"GET /sleep?ms=0 HTTP/1.1\r\nHost: x\r\n\r\n"]
+    made = []
+    for _ in range(count):
+        if source.random() < 0.2:
+            made.append(source.randbytes(source.randrange(1, 300)))
+            continue
+        request = bytearray(source.choice(seeds))
+        for _ in range(source.randrange(1, 6)):
+            place = source.randrange(len(request) + 1)
+            match source.randrange(3):
+                case 0:
+                    request[place:place] = source.randbytes(source.randrange(1, 5))
+                case 1:
+                    del request[place : place + source.randrange(1, 5)]
+                case _:
+                    request[place : place + 1] = source.choice([b"\r\n", b"\0", b":", b" ", b"%", b"\xff", b"?ms=1"])
+        # A request to /sleep that a mutation made long is no rubbish: it would be waited for.
+        made.append(bytes(request).replace(b"ms=", b"mz="))
+    return made
+
+
+def _require_normal(server: Server, finding: Finding) -> None:
+    healthy_s = seconds_until(lambda: status_of(server, "/mongo", 3)[0] == 200, HEALTHY_WITHIN_S)
+    finding.require(healthy_s is not None, f"not healthy {HEALTHY_WITHIN_S:.0f} s after the fault's end")
+
+
+def _exchange(server: Server, request: bytes, wait_s: float, enough: int, half_close: bool = False) -> bytes:
+    """Send ``request`` on a connection of its own and return what comes back, until ``enough`` replies or a close.
+
+    With ``half_close`` the server is told that nothing more will come.
+    """
+    deadline = time.monotonic() + wait_s
+    received = b""
+    with socket.create_connection((server.host, server.port), timeout=wait_s) as connection:
+        try:
+            connection.sendall(request)
+            if half_close:
+                connection.shutdown(socket.SHUT_WR)
+            while (left := deadline - time.monotonic()) > 0 and len(_replies(received)) < enough:
+                connection.settimeout(left)
+                more = connection.recv(65536)
+                if not more:
+                    break
+                received += more
+        except OSError:
+            pass  # refused by a reset: what has come so far is the answer
+    return received
+
+
+def _replies(received: bytes) -> list[tuple[int, bytes]]:
+    """Return status and body of each complete reply in what was received."""
+    found = []
+    while received.startswith(b"HTTP/1."):
+        head, ended, rest = received.partition(b"\r\n\r\n")
+        if not ended:
+            break
+        lines = head.split(b"\r\n")
+        lengths = [line.split(b":", 1)[1] for line in lines if line.lower().startswith(b"content-length:")]
+        # Without a length the body ends with the connection.
+        length = int(lengths[0]) if lengths else len(rest)
+        if len(rest) < length:
+            break
+        found.append((int(lines[0].split(b" ")[1]), rest[:length]))
+        received = rest[length:]
+    return found
+
+
+def _finds(database: MongoClient[dict[str, Any]]) -> int:
+    return int(database.admin.command("serverStatus")["metrics"]["commands"]["find"]["total"])
