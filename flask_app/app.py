@@ -27,6 +27,12 @@ def create_app(articles: Articles) -> Flask:
         # OPTIONS is a method like any other that is not served: 405.
         return app.get(path, provide_automatic_options=False)
 
+    @app.before_request
+    def require_host() -> None:
+        # RFC 9112, 3.2: two servers in a row could take such a request for different sites. Not every server looks.
+        if request.environ["SERVER_PROTOCOL"] == "HTTP/1.1" and "HTTP_HOST" not in request.environ:
+            raise BadRequest("no Host header")
+
     @route("/mongo")
     def mongo() -> Response:
         return _document_reply(articles.first("articles"))

@@ -4,6 +4,7 @@ The commands can be typed without it; what it adds is one clear line and exit st
 used or a port that is taken, and the figures that depend on the machine.
 """
 
+import ctypes
 import errno
 import os
 import shlex
@@ -29,6 +30,8 @@ _UWSGI_THREADS = 256
 _WANTED_BACKLOG = 4096
 # Longer than uWSGI's worker-reload-mercy, which is longer than the longest request.
 _STOP_S = 13
+# From linux/prctl.h.
+_PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> int:
@@ -70,7 +73,7 @@ def _run_uwsgi(command: list[str], environment: dict[str, str]) -> int:
     uWSGI misses a stop that reaches a worker in its first moments and then waits for that worker for ever
     (watched with 2.0.31), so its stop needs somebody with a clock.
     """
-    server = subprocess.Popen(command, env=environment, process_group=0)
+    server = subprocess.Popen(command, env=environment, process_group=0, preexec_fn=_stop_with_parent)
 
     def stop(number: int, frame: FrameType | None) -> None:
         server.terminate()
@@ -79,11 +82,18 @@ def _run_uwsgi(command: list[str], environment: dict[str, str]) -> int:
     def give_up(number: int, frame: FrameType | None) -> None:
         os.killpg(server.pid, signal.SIGKILL)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    # SIGHUP: the terminal has closed, and uWSGI, in a process group of its own, would not be told.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)
     signal.signal(signal.SIGALRM, give_up)
     status = server.wait()
     return 0 if signal.getitimer(signal.ITIMER_REAL)[0] or status == -signal.SIGKILL else status
+
+
+def _stop_with_parent() -> None:
+    """Have the kernel send SIGTERM when this process's parent is gone, however it went. Linux alone can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _uwsgi_environment(config: Config) -> dict[str, str]:

@@ -14,6 +14,7 @@ from pymongo.database import Database
 
 from loadtests import toolchain
 from loadtests.server import Server
+from loadtests.settings import words
 from loadtests.stacks import App, Stack, stacks
 from shared import mongod
 from shared.documents import Document
@@ -27,11 +28,17 @@ IN_CI = bool(os.environ.get("CI"))
 StartServer = Callable[..., AbstractContextManager[Server]]
 
 
+def chosen_stacks() -> list[Stack]:
+    chosen = words("STACKS")
+    return [stack for name, stack in stacks().items() if not chosen or name in chosen]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test that asks for ``stack`` every one, or those that its marker ``stacks_that`` lets through."""
     if "stack" in metafunc.fixturenames:
-        chosen = os.environ.get("STACKS", "").replace(",", " ").split()
-        names = [name for name in stacks() if not chosen or name in chosen]
-        metafunc.parametrize("stack", [stacks()[name] for name in names], ids=names, scope="session", indirect=True)
+        applies = [marker.kwargs["applies"] for marker in metafunc.definition.iter_markers("stacks_that")]
+        found = [stack for stack in chosen_stacks() if all(each(stack) for each in applies)]
+        metafunc.parametrize("stack", found, ids=[stack.name for stack in found], scope="session", indirect=True)
 
 
 def prepared(app: App, prepare: Callable[[App], None] = toolchain.prepare) -> None:

@@ -106,9 +106,8 @@ def test_nothing_is_cached(server: Server, database: Database[Document], path: s
         assert json.loads(ask(server, path).body)["edition"] == edition
 
 
+@pytest.mark.stacks_that(applies=lambda stack: stack.keep_alive)
 def test_connections_are_kept(server: Server) -> None:
-    if not server.stack.keep_alive:
-        pytest.skip(f"{server.stack.name} closes each connection after its reply, as stacks.toml says")
     with socket.create_connection((server.host, server.port), timeout=10) as client:
         for _ in range(3):
             client.sendall(b"GET /sleep?ms=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")

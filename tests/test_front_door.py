@@ -15,6 +15,7 @@ import pytest
 
 from loadtests.stacks import ROOT, Stack, stacks
 from shared.mongod import Mongod, free_port
+from tests.conftest import chosen_stacks, prepared
 from tests.exchange import wait_until
 
 
@@ -62,13 +63,12 @@ def test_make_alone_prints_every_target_with_one_line() -> None:
     assert set(phony) <= told | {"help"}
 
 
-@pytest.fixture
-def first_stack(stack: Stack) -> Stack:
+@pytest.fixture(scope="session")
+def first_stack() -> Stack:
     """One stack is enough where the code is the same for all: the first that is chosen."""
-    chosen = os.environ.get("STACKS", "").replace(",", " ").split() or list(stacks())
-    if stack.name != next(name for name in stacks() if name in chosen):
-        pytest.skip("the same code as for the first stack")
-    return stack
+    first = chosen_stacks()[0]
+    prepared(first.app)
+    return first
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -11,7 +11,6 @@ from loadtests import figures
 from loadtests.bodies import EXPECTED
 from loadtests.observer import Outcome, ask_once, observe
 from loadtests.server import Server
-from loadtests.stacks import Stack
 from loadtests.wrk import Load, run
 
 pytestmark = pytest.mark.load
@@ -20,9 +19,9 @@ CONNECTIONS = 200
 SLEEPERS = 3000
 
 
-def test_thousands_wait_at_once(stack: Stack, server: Server, many_open_files: int) -> None:
-    if stack.model != "events" and stack.name != "play-blocking":
-        pytest.skip(f"{stack.name} holds a {'thread' if stack.model == 'threads' else 'process'} for each sleeper")
+# The others hold a thread or a process for each sleeper.
+@pytest.mark.stacks_that(applies=lambda stack: stack.model == "events")
+def test_thousands_wait_at_once(server: Server, many_open_files: int) -> None:
     if many_open_files < 2 * SLEEPERS:
         pytest.skip(f"{2 * SLEEPERS} open files are needed, ulimit -Hn allows {many_open_files}")
     seen = ask_once(server.host, server.port, "/sleep?ms=3000", SLEEPERS, timeout_s=60)
@@ -42,9 +41,9 @@ def test_no_request_fails(server: Server, path: str, endpoint: str) -> None:
     assert seen.failed == 0
 
 
-def test_connections_are_served_evenly(stack: Stack, server: Server) -> None:
-    if not stack.keep_alive:
-        pytest.skip(f"{stack.name} closes each connection after its reply: there is none to favour")
+# Where each connection is closed after its reply there is none to favour.
+@pytest.mark.stacks_that(applies=lambda stack: stack.keep_alive)
+def test_connections_are_served_evenly(server: Server) -> None:
     # The pools fill and a JVM compiles before anybody is compared.
     observe(server.host, server.port, "/mongo", CONNECTIONS, 3)
     seen = observe(server.host, server.port, "/mongo", CONNECTIONS, 5)
