@@ -7,7 +7,7 @@ STACKS_ALL := $(shell sed -n 's/^\[stacks\.\(.*\)\]$$/\1/p' stacks.toml)
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help db-up db-down db-status seed battle battle-quick battle-2014 compare report example demo-sleep faults test lint format bench-encode lock clean \
+.PHONY: help db-up db-down db-status seed battle battle-quick battle-2014 compare report example demo-sleep faults soak audit test lint format bench-encode lock clean \
 	$(STACKS_ALL:%=run-%) $(STACKS_ALL:%=wrk-%)
 
 help: ## print every target with one line each
@@ -72,6 +72,12 @@ locust-limit: $(READY) ## the most that one process of locust can send on this m
 faults: $(READY) ## what each stack does when database, workers, clients or machine misbehave: STACKS= CASES= (25 minutes)
 	@$(PY) -m loadtests faults
 
+soak: $(READY) ## one stack under a steady load for long, and whether anything grows: STACK= MINUTES=60
+	@$(PY) -m loadtests soak
+
+audit: $(READY) ## look the locked dependencies up among the known vulnerabilities
+	@$(PY) -m loadtests audit
+
 db-up: $(READY) ## start a mongod on loopback and keep it running
 	@$(PY) -m shared up
 
@@ -99,6 +105,8 @@ bench-encode: $(READY) ## time each app's encoder against its driver's own
 lock: $(READY) ## pin the newest versions of the project's own Python dependencies, with hashes
 	@$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--upgrade requirements.in --output-file requirements.lock
+	@$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--upgrade requirements-audit.in --output-file requirements-audit.lock
 
 clean: ## remove what set-up and runs have made, the database's data too
 	@if [ -x $(PY) ]; then $(PY) -m shared down; fi

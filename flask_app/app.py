@@ -28,10 +28,13 @@ def create_app(articles: Articles) -> Flask:
         return app.get(path, provide_automatic_options=False)
 
     @app.before_request
-    def require_host() -> None:
+    def require_well_formed() -> None:
         # RFC 9112, 3.2: two servers in a row could take such a request for different sites. Not every server looks.
         if request.environ["SERVER_PROTOCOL"] == "HTTP/1.1" and "HTTP_HOST" not in request.environ:
             raise BadRequest("no Host header")
+        # Werkzeug decodes it as UTF-8 and would fail.
+        if not request.query_string.isascii():
+            raise BadRequest("the query has letters that are not percent-encoded")
 
     @route("/mongo")
     def mongo() -> Response:

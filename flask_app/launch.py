@@ -7,6 +7,7 @@ used or a port that is taken, and the figures that depend on the machine.
 import ctypes
 import errno
 import os
+import resource
 import shlex
 import signal
 import socket
@@ -30,6 +31,8 @@ _UWSGI_THREADS = 256
 _WANTED_BACKLOG = 4096
 # Longer than uWSGI's worker-reload-mercy, which is longer than the longest request.
 _STOP_S = 13
+# Open files of a process besides: the database, libraries, pipes.
+_OTHER_FILES = 40
 # From linux/prctl.h.
 _PR_SET_PDEATHSIG = 1
 
@@ -41,6 +44,8 @@ def main(arguments: list[str]) -> int:
     config = load()
     try:
         _require_free_port(config.host, config.port)
+        if arguments[0] == "uwsgi-threads":
+            _require_open_files(_threads(config))
     except BadSetting as reason:
         print(reason, file=sys.stderr)
         return 2
@@ -102,10 +107,27 @@ def _uwsgi_environment(config: Config) -> dict[str, str]:
     return {
         "ADDRESS": config.address,
         "WEB_CONCURRENCY": str(workers),
-        "THREADS": str(config.threads or -(-_UWSGI_THREADS // workers)),
+        "THREADS": str(_threads(config)),
         "WORKER_CONNECTIONS": str(config.worker_connections),
         "DISABLE_LOGGING": "false" if config.access_log else "true",
     }
+
+
+def _threads(config: Config) -> int:
+    """Return how many threads each process of uwsgi-threads has."""
+    return config.threads or -(-_UWSGI_THREADS // (config.workers or usable_cpus()))
+
+
+def _require_open_files(threads: int) -> None:
+    # Each thread waits in an epoll of its own beside the connection that it serves, and one that gets none writes
+    # thousands of lines a second.
+    needed = 2 * threads + _OTHER_FILES
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if allowed < needed:
+        raise BadSetting(
+            f"THREADS={threads} needs {needed} open files for each process, and the limit is {allowed}: "
+            f"raise it (ulimit -n {needed}), or set THREADS to {max(1, (allowed - _OTHER_FILES) // 2)}"
+        )
 
 
 def _kernel_backlog() -> int:

@@ -12,13 +12,13 @@ from typing import Any
 import uwsgi
 from werkzeug.wsgi import ClosingIterator
 
+from strict_http import is_malformed
 from wsgi import application as flask_application
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     """Serve a request, and end the connection after the reply when the client asks for it."""
-    # uWSGI hands on what is no HTTP, such as a TLS greeting.
-    if "REQUEST_METHOD" not in environ:
+    if is_malformed(environ):
         start_response("400 Bad Request", [("Content-Length", "0"), ("Connection", "close")])
         return ClosingIterator([], _end_connection)
     if environ.get("HTTP_CONNECTION", "").lower() != "close":

@@ -1,9 +1,11 @@
-"""``make lint``, ``make format`` and ``make bench-encode``: the same chore in every app, and in the project itself."""
+"""``make lint``, ``format``, ``bench-encode`` and ``audit``: the same chore in every app, and in the project itself."""
 
+import json
 import os
 import shlex
 import subprocess
 import sys
+import venv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -34,6 +36,72 @@ def bench_encode() -> int:
     for app in apps().values():
         status |= _in_app(app, [f"{app.bench_encode} {shlex.quote(str(fixture))}"], toolchain.prepare)
     return status
+
+
+def audit() -> int:
+    """Look the locked dependencies up among the known vulnerabilities; return 1 where one has some.
+
+    What cannot be looked up from here is named with the reason: it is not called safe.
+    """
+    auditor = ROOT / ".prepared" / "audit"
+    lock = ROOT / "requirements-audit.lock"
+    if not (auditor / "bin" / "pip-audit").exists():
+        venv.create(auditor, with_pip=True)
+        pip = [str(auditor / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+        if subprocess.run([*pip, "--requirement", str(lock)]).returncode:
+            raise Unavailable("pip-audit could not be installed: see above")
+    found = [
+        *(_audited_python(auditor, path) for path in sorted(ROOT.glob("requirements*.lock"))),
+        *(_audited_python(auditor, path) for path in sorted(ROOT.glob("*_app/requirements*.lock"))),
+        *(_audited_node(path.parent) for path in sorted(ROOT.glob("*_app/package-lock.json"))),
+    ]
+    for path in sorted(ROOT.glob("*_app/build.sbt")):
+        print(
+            f"{path.parent.name}: not looked up: auditors of jars need the NVD's database, which is not among the "
+            "registries that the build uses"
+        )
+    return _FAILED if any(found) else 0
+
+
+def _audited_python(auditor: Path, lock: Path) -> bool:
+    """Print what is known of the packages in ``lock``; return whether one is vulnerable."""
+    command = [str(auditor / "bin" / "pip-audit"), "--disable-pip", "--require-hashes", "--format", "json"]
+    done = subprocess.run([*command, "--requirement", str(lock)], capture_output=True, text=True)
+    name = lock.relative_to(ROOT)
+    try:
+        packages = json.loads(done.stdout)["dependencies"]
+    except (ValueError, KeyError):
+        print(f"{name}: not looked up: {(done.stderr.strip().splitlines() or ['no answer'])[-1]}")
+        return False
+    vulnerable = [package for package in packages if package.get("vulns")]
+    unknown = [package for package in packages if "skip_reason" in package]
+    for package in vulnerable:
+        ids = ", ".join(each["id"] for each in package["vulns"])
+        print(f"! {name}: {package['name']} {package['version']}: {ids}")
+    if len(unknown) == len(packages):
+        print(f"{name}: not looked up: {unknown[0]['skip_reason']}" if unknown else f"{name}: holds no package")
+        return False
+    said = f"{name}: {len(packages) - len(unknown)} of {len(packages)} looked up, {len(vulnerable)} vulnerable"
+    print(said + (f"; the others not: {unknown[0]['skip_reason']}" if unknown else ""))
+    return bool(vulnerable)
+
+
+def _audited_node(folder: Path) -> bool:
+    """Print what npm knows of the packages that ``folder`` locks; return whether one is vulnerable."""
+    try:
+        done = subprocess.run(["npm", "audit", "--audit=true", "--json"], cwd=folder, capture_output=True, text=True)
+        answer = json.loads(done.stdout)
+    except (OSError, ValueError) as error:
+        print(f"{folder.name}: not looked up: {error}")
+        return False
+    if "vulnerabilities" not in answer:
+        reason = answer.get("error", {}).get("summary") or answer.get("message") or "no answer"
+        print(f"{folder.name}: not looked up: {reason}")
+        return False
+    for name, entry in answer["vulnerabilities"].items():
+        print(f"! {folder.name}: {name} {entry['range']}: {entry['severity']}")
+    print(f"{folder.name}: looked up, {len(answer['vulnerabilities'])} vulnerable")
+    return bool(answer["vulnerabilities"])
 
 
 def _everywhere(own: Sequence[str], of_app: Callable[[App], Sequence[str]]) -> int:

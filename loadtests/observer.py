@@ -117,6 +117,7 @@ class KnownLoad:
     """``clients`` ask for ``path`` every ``each_s`` seconds while in the block, and the fate of each request is known.
 
     With ``fresh`` each request has a connection of its own. The block's end waits for what is still unanswered.
+    Without ``remember`` only ``outcomes`` are counted, for loads of hours.
     """
 
     def __init__(
@@ -129,8 +130,9 @@ class KnownLoad:
         timeout_s: float,
         body: bytes | None = None,
         fresh: bool = False,
+        remember: bool = True,
     ) -> None:
-        self._run = _Run(host, port, path, clients, timeout_s, body, each_s, fresh)
+        self._run = _Run(host, port, path, clients, timeout_s, body, each_s, fresh, remember)
         self._over = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run.until(self._over)), daemon=True)
 
@@ -154,6 +156,10 @@ class KnownLoad:
         time.sleep(max(0.0, second - self.now_s))
 
     @property
+    def outcomes(self) -> Counter[Outcome]:
+        return Counter(self._run.seen.outcomes)
+
+    @property
     def requests(self) -> list[Request]:
         return list(self._run.seen.requests)
 
@@ -169,6 +175,7 @@ class _Run:
         body: bytes | None,
         each_s: float | None = None,
         fresh: bool = False,
+        remember: bool = False,
     ) -> None:
         self.host = host
         self.port = port
@@ -178,6 +185,7 @@ class _Run:
         self.again = True
         self.each_s = each_s
         self.fresh = fresh
+        self.remember = remember
         self._ramp_until_s: float | None = None
         self.started = 0.0
         self.seen = Observation([Connection() for _ in range(connections)])
@@ -290,7 +298,7 @@ class _Client:
         self.last_reply = now
         seen.replies += 1
         run.announced_closes += closes
-        if closes or self._run.fresh:
+        if closes or self._run.fresh or not self._run.again:
             self._drop()
         outcome = _classify(status, self._run.body is None or body == self._run.body)
         if status >= 400:
@@ -314,7 +322,7 @@ class _Client:
     def ended(self, outcome: Outcome, status: int | None = None) -> None:
         self._run.seen.outcomes[outcome] += 1
         each_s = self._run.each_s
-        if each_s is not None and self.asked_at is not None:
+        if self._run.remember and self.asked_at is not None:
             took_s = time.monotonic() - self.asked_at
             self._run.seen.requests.append(Request(self.asked_at - self._run.started, took_s, outcome, status))
         self.asked_at = None

@@ -1,6 +1,7 @@
 """What clients can do to a server: come all at once, stay and say nothing, be slow, ask for rubbish."""
 
 import random
+import re
 import socket
 import time
 from collections import Counter
@@ -266,7 +267,7 @@ def _exchange(server: Server, request: bytes, wait_s: float, enough: int, half_c
 def _replies(received: bytes) -> list[tuple[int, bytes]]:
     """Return status and body of each complete reply in what was received."""
     found = []
-    while received.startswith(b"HTTP/1."):
+    while status := re.match(rb"HTTP/[^ ]* ([1-5][0-9]{2})", received):
         head, ended, rest = received.partition(b"\r\n\r\n")
         if not ended:
             break
@@ -276,7 +277,7 @@ def _replies(received: bytes) -> list[tuple[int, bytes]]:
         length = int(lengths[0]) if lengths else len(rest)
         if len(rest) < length:
             break
-        found.append((int(lines[0].split(b" ")[1]), rest[:length]))
+        found.append((int(status[1]), rest[:length]))
         received = rest[length:]
     return found
 

@@ -1,0 +1,140 @@
+"""``make soak``: one stack under a steady load for long, and whether anything grows."""
+
+import csv
+import os
+import sys
+import time
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from statistics import linear_regression, mean
+
+import psutil
+
+from loadtests import toolchain
+from loadtests.bodies import EXPECTED
+from loadtests.costs import pss_bytes
+from loadtests.observer import KnownLoad, Outcome
+from loadtests.results import FOLDER, CannotWrite
+from loadtests.server import Server
+from loadtests.settings import BadSetting, whole_number
+from loadtests.signals import Stopped, stopped_by_signals
+from loadtests.stacks import named
+from shared.address import database_uri
+from shared.mongod import free_port
+from shared.seed import seed
+
+_SAMPLE_S = 5.0
+_LINE_S = 60.0
+_EACH_S = 0.2
+_TIMEOUT_S = 20
+# Pools fill and a runtime compiles; what grows for ever grows after that too.
+_SETTLING = 0.3
+_INTERRUPTED = 130
+_HOUR_S = 3600
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The stack at one moment; requests and failures since the start."""
+
+    seconds: float
+    requests: int
+    failed: int
+    memory_bytes: int
+    descriptors: int
+    threads: int
+
+
+def soak() -> int:
+    """Load the stack that STACK names for MINUTES; return 0, 1 where a request failed. Raises BadSetting."""
+    if not os.environ.get("STACK"):
+        raise BadSetting("say which stack: make soak STACK=gunicorn-gevent MINUTES=60")
+    stack = named([os.environ["STACK"]])[0]
+    minutes = whole_number("MINUTES", 60, most=10_000)
+    clients = whole_number("CONNECTIONS", 20, most=10_000)
+    toolchain.prepare(stack.app)
+    uri = database_uri()
+    seed(uri, "articles")
+    folder = FOLDER / "soak"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotWrite(f"{folder} cannot be written: {error.strerror}") from None
+    samples: list[Sample] = []
+    print(f"{stack.name}: {clients} clients, each every {_EACH_S:g} s, for {minutes} min", flush=True)
+    server = Server(stack, uri, free_port(), log=folder / f"{stack.name}.log")
+    load = KnownLoad(
+        server.host, server.port, "/mongo", clients, _EACH_S, _TIMEOUT_S, EXPECTED["mongo"], remember=False
+    )
+    interrupted = False
+    with server, load:
+        try:
+            with stopped_by_signals():
+                _watch(server, load, minutes * 60, samples)
+        except Stopped:
+            interrupted = True
+    path = folder / f"{stack.name}.csv"
+    _write(path, samples)
+    print(told(samples))
+    print(path)
+    if interrupted:
+        return _INTERRUPTED
+    return 1 if samples[-1].failed else 0
+
+
+def told(samples: list[Sample]) -> str:
+    """Return what the samples say in one line: requests, failures, and what grows by how much in an hour."""
+    if len(samples) < 2:
+        return "stopped before there was anything to tell"
+    settled = samples[int(len(samples) * _SETTLING) :]
+    last = samples[-1]
+    return (
+        f"{last.requests:,} requests, {last.failed:,} failed; "
+        f"memory {mean(sample.memory_bytes for sample in settled) / 1e6:,.0f} MB "
+        f"{slope_an_hour(settled, 'memory_bytes') / 1e6:+,.1f} MB an hour, "
+        f"descriptors {last.descriptors:,} {slope_an_hour(settled, 'descriptors'):+,.0f}, "
+        f"threads {last.threads:,} {slope_an_hour(settled, 'threads'):+,.0f}"
+    )
+
+
+def slope_an_hour(samples: list[Sample], what: str) -> float:
+    """Return how much ``what`` grows in an hour: least squares through the samples."""
+    values = [getattr(sample, what) for sample in samples]
+    return linear_regression([sample.seconds for sample in samples], values).slope * _HOUR_S
+
+
+def _watch(server: Server, load: KnownLoad, seconds: float, samples: list[Sample]) -> None:
+    said_s = 0.0
+    while load.now_s < seconds and server.poll() is None:
+        time.sleep(min(_SAMPLE_S, max(0.0, seconds - load.now_s)))
+        samples.append(_sample(server, load))
+        if load.now_s - said_s >= _LINE_S:
+            said_s = load.now_s
+            print(f"{said_s / 60:.0f} min: {told(samples)}", file=sys.stderr, flush=True)
+
+
+def _sample(server: Server, load: KnownLoad) -> Sample:
+    memory = descriptors = threads = 0
+    for process in server.processes():
+        try:
+            memory += pss_bytes(process.pid) or 0
+            descriptors += process.num_fds()
+            threads += process.num_threads()
+        except psutil.NoSuchProcess:
+            continue
+    outcomes = load.outcomes
+    return Sample(
+        round(load.now_s, 1),
+        outcomes.total(),
+        outcomes.total() - outcomes[Outcome.OK],
+        memory,
+        descriptors,
+        threads,
+    )
+
+
+def _write(path: Path, samples: list[Sample]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([field.name for field in fields(Sample)])
+        writer.writerows(map(astuple, samples))
