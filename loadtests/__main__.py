@@ -3,7 +3,7 @@
 import sys
 
 from loadtests import agent, chores, command, demo_sleep, locust_limit, scenarios, toolchain
-from loadtests.faults import matrix, soak
+from loadtests.faults import document, matrix, soak
 from loadtests.run import load_by_hand, run
 from loadtests.server import StackFailed
 from loadtests.settings import BadSetting
@@ -15,7 +15,7 @@ from shared.system_packages import Unavailable
 _USAGE = (
     "usage: python -m loadtests run NAME | wrk NAME | prepare NAME | battle | battle-quick | battle-2014 | compare | "
     "report | example | demo-sleep | locust [NAME] | locust-ui NAME | locust-master | locust-worker | locust-limit | "
-    "faults | faults-of NAME | soak | audit | agent | lint | format | bench-encode"
+    "faults | faults-of NAME | faults-document | soak | audit | agent | lint | format | bench-encode"
 )
 _BAD_INPUT = 2
 
@@ -59,6 +59,8 @@ def main(arguments: list[str]) -> int:
                 return matrix.faults()
             case ["faults-of", name]:
                 return matrix.faults_of(named([name])[0])
+            case ["faults-document"]:
+                return document.write_document()
             case ["soak"]:
                 return soak.soak()
             case ["audit"]:

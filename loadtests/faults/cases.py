@@ -47,6 +47,8 @@ CASES = {
     )
 }
 
+HOLDS, BROKEN, PROPERTY, NOT_APPLICABLE = "holds", "broken", "property", "does not apply"
+
 # What a model cannot hold: documented, shown with its figures, and not called passed. By case and stack.
 EXCEPTIONS: dict[tuple[str, str], str] = {}
 

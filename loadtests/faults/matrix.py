@@ -11,7 +11,8 @@ from typing import Any
 from loadtests import toolchain
 from loadtests.environment import describe
 from loadtests.faults.arena import Arena, DoesNotApply, Finding
-from loadtests.faults.cases import CASES, Case, exception
+from loadtests.faults.cases import BROKEN, CASES, HOLDS, NOT_APPLICABLE, PROPERTY, Case, exception
+from loadtests.faults.document import markdown, matrix, properties, seen
 from loadtests.processes import die_with_parent
 from loadtests.results import FOLDER, CannotWrite
 from loadtests.server import StackFailed, raise_open_file_limit
@@ -26,7 +27,6 @@ _FAILED = 1
 _INTERRUPTED = 130
 _AT_A_TIME = 2
 _POLL_S = 0.2
-HOLDS, BROKEN, PROPERTY, NOT_APPLICABLE = "holds", "broken", "property", "does not apply"
 
 
 def faults() -> int:
@@ -67,7 +67,8 @@ def faults() -> int:
     }
     try:
         (folder / "faults.json").write_text(json.dumps(result, indent=1) + "\n")
-        (folder / "faults.md").write_text(table(rows) + "\n")
+        numbered = (f"{number}. {text}" for number, text in enumerate(properties(rows), 1))
+        (folder / "faults.md").write_text("\n\n".join([markdown(matrix(rows)), "\n".join(numbered), seen(rows)]) + "\n")
     except OSError as error:
         raise CannotWrite(f"{folder} cannot be written: {error.strerror}") from None
     broken = [row for row in rows if row["verdict"] == BROKEN]
@@ -95,25 +96,6 @@ def run_case(case: Case, stack: Stack, arena: Arena) -> dict[str, Any]:
     verdict = HOLDS if not finding.broken else PROPERTY if why else BROKEN
     row = _row(stack, case, verdict, why if verdict == PROPERTY else None)
     return {**row, "finding": finding.as_result(), "took_s": round(time.monotonic() - begun, 1)}
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the rows as Markdown: a section for each case, a line for each stack."""
-    parts = []
-    for case in CASES.values():
-        of_case = [row for row in rows if row["case"] == case.name]
-        if not of_case:
-            continue
-        lines = [f"### {case.title[0].upper()}{case.title[1:]}", "", "| stack | | seen | memory |", "|---|---|---|---|"]
-        for row in of_case:
-            finding = row["finding"]
-            seen = finding["seen"] if finding else ""
-            said = "; ".join([seen, *(finding["broken"] if finding else []), *([row["why"]] if row["why"] else [])])
-            grown = finding["memory_growth_bytes"] if finding else None
-            memory = "" if grown is None else f"{grown / 1e6:+.0f} MB"
-            lines.append(f"| `{row['stack']}` | {row['verdict']} | {said.strip('; ')} | {memory} |")
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts)
 
 
 def faults_of(stack: Stack) -> int:

@@ -10,6 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from loadtests import results as results_file
+from loadtests.faults import document
 from loadtests.report import answers, article, cost, latency, slow_database, successes
 from loadtests.report.drawing import NARROW, PALETTE, WIDE, inline
 from loadtests.report.figure import Figure, Table, megabytes
@@ -79,6 +80,8 @@ def page(results: Results, folder: Path) -> str:
         started=_starts(results, folder),
         environment=_environment(results),
         article=article.article(),
+        faults=_faults(),
+        docs=f"{os.path.relpath(ROOT / 'docs', folder.resolve())}/",
         cells=[
             {"name": f"{cell['entrant']}, {in_words(_column(cell))}, round {cell['round']}", "wrk": cell["wrk"]}
             for cell in results["cells"]
@@ -177,6 +180,11 @@ def _place(entrant: Entrant, folder: Path) -> dict[str, Any]:
         "folder": f"{os.path.relpath(ROOT / entrant['app'], folder.resolve())}/",
         "anchor": f"run-{re.sub('[^a-z0-9]+', '-', entrant['label']).strip('-')}",
     }
+
+
+def _faults() -> dict[str, Any] | None:
+    found = document.known()
+    return found and {"matrix": document.matrix(found["rows"]), "properties": document.properties(found["rows"])}
 
 
 def _starts(results: Results, folder: Path) -> list[dict[str, Any]]:

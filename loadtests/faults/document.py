@@ -1,0 +1,128 @@
+"""What ``make faults`` and ``make soak`` have shown, as tables: for docs/faults.md and for the report."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from loadtests.faults.cases import CASES, HOLDS, NOT_APPLICABLE, PROPERTY
+from loadtests.faults.soak import Sample, told
+from loadtests.results import FOLDER, CannotWrite
+from loadtests.settings import BadSetting
+from loadtests.stacks import ROOT, stacks
+
+Row = dict[str, Any]
+_LATEST = FOLDER / "faults" / "faults.json"
+_KEPT = ROOT / "docs" / "faults.json"
+_PAGE = ROOT / "docs" / "faults.md"
+_SIGNS = {HOLDS: "holds", NOT_APPLICABLE: "–"}
+
+
+class Table(NamedTuple):
+    """Head and rows, as the report's tables have them."""
+
+    head: list[str]
+    rows: list[list[str]]
+
+
+def write_document() -> int:
+    """Write docs/faults.md and docs/faults.json from the last ``make faults``, and the soaks there are."""
+    try:
+        result = json.loads(_LATEST.read_text())
+    except (OSError, ValueError):
+        raise BadSetting("there are no results of make faults yet") from None
+    result["soaks"] = [
+        {"stack": name, "told": _soak(path)} for name in stacks() if (path := FOLDER / "soak" / f"{name}.csv").exists()
+    ]
+    machine = result["environment"]
+    before, _, _ = _PAGE.read_text().partition("<!-- tables -->")
+    tables = "\n\n".join(
+        [
+            f"`make faults` on {machine['cpus_usable']} CPUs ({machine['cpu_model']}), mongod "
+            f"{machine['versions']['mongod']}, two stacks at a time, in {result['took_s'] / 60:.0f} minutes.",
+            markdown(matrix(result["rows"])),
+            "\n".join(f"{number}. {text}" for number, text in enumerate(properties(result["rows"]), 1)),
+            "## What was seen",
+            seen(result["rows"]),
+            "## Ten minutes of steady load",
+            markdown(Table(["stack", "seen"], [[f"`{soak['stack']}`", soak["told"]] for soak in result["soaks"]])),
+        ]
+    )
+    try:
+        _PAGE.write_text(f"{before}<!-- tables -->\n\n{tables}\n")
+        _KEPT.write_text(json.dumps(result, indent=1) + "\n")
+    except OSError as error:
+        raise CannotWrite(f"{_PAGE} cannot be written: {error.strerror}") from None
+    print(_PAGE)
+    return 0
+
+
+def known() -> dict[str, Any] | None:
+    """Return what ``make faults`` has shown last here, else what the repository holds."""
+    for path in (_LATEST, _KEPT):
+        try:
+            found: dict[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError):
+            continue
+        return found
+    return None
+
+
+def matrix(rows: Sequence[Row]) -> Table:
+    """Return a line for each case and a column for each stack; a number is that of a property."""
+    there = list(dict.fromkeys(row["stack"] for row in rows))
+    numbers = {text: str(number) for number, text in enumerate(properties(rows), 1)}
+    by_place = {(row["case"], row["stack"]): row for row in rows}
+    lines = []
+    for case in CASES.values():
+        found = [by_place.get((case.name, stack)) for stack in there]
+        if any(found):
+            lines.append([case.title, *(_sign(row, numbers) for row in found)])
+    return Table(["what happens", *there], lines)
+
+
+def properties(rows: Sequence[Row]) -> list[str]:
+    """Return what a model cannot hold, each once: the reason and the remedy."""
+    return list(dict.fromkeys(row["why"] for row in rows if row["verdict"] == PROPERTY))
+
+
+def seen(rows: Sequence[Row]) -> str:
+    """Return, in Markdown, a table for each case with what each stack did."""
+    parts = []
+    for case in CASES.values():
+        lines = [[f"`{row['stack']}`", *_seen(row)] for row in rows if row["case"] == case.name]
+        if lines:
+            title = f"{case.title[0].upper()}{case.title[1:]}"
+            parts.append(f"### {title}\n\n{markdown(Table(['stack', 'seen', 'memory'], lines))}")
+    return "\n\n".join(parts)
+
+
+def markdown(table: Table) -> str:
+    lines = [table.head, ["---"] * len(table.head), *table.rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _sign(row: Row | None, numbers: dict[str, str]) -> str:
+    if row is None:
+        return ""
+    verdict: str = row["verdict"]
+    return numbers[row["why"]] if verdict == PROPERTY else _SIGNS.get(verdict, verdict)
+
+
+def _seen(row: Row) -> list[str]:
+    finding = row["finding"]
+    if finding is None:
+        return [row["why"] or "", ""]
+    grown = finding["memory_growth_bytes"]
+    memory = "" if grown is None else f"{grown / 1e6:+.0f} MB"
+    return ["; ".join(filter(None, [finding["seen"], *finding["broken"]])), memory]
+
+
+def _soak(path: Path) -> str:
+    with path.open() as file:
+        samples = [
+            Sample(float(line["seconds"]), *(int(value) for name, value in line.items() if name != "seconds"))
+            for line in csv.DictReader(file)
+        ]
+    return told(samples)
