@@ -2,10 +2,10 @@
 
 import atexit
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
 from typing import Any
 
+import pymongo
 from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, NetworkTimeout, ServerSelectionTimeoutError, WaitQueueTimeoutError
@@ -13,11 +13,13 @@ from pymongo.errors import AutoReconnect, NetworkTimeout, ServerSelectionTimeout
 from config import Config, options_of
 
 Document = dict[str, Any]
+Find = Callable[[float], Document | None]
+Ask = Callable[[Find, float], Document | None]
 
 # The return of a database that was gone is noticed within 5 s.
 _HEARTBEAT_MS = 2000
 # A request that finds the database gone is told so within 2.5 s: the driver looks at this limit every 0.5 s.
-_SELECTION_TIMEOUT_MS = 1500
+_SELECTION_TIMEOUT_S = 1.5
 _CONNECT_TIMEOUT_MS = 1000
 
 CODEC: CodecOptions[Document] = CodecOptions(
@@ -32,17 +34,13 @@ class Articles:
     """The collections that the service reads.
 
     The client is made at the first question, so in the process that asks it: a client's threads and sockets do not
-    survive a fork, and some servers load the application before they fork. ``turn`` makes a context manager that
-    waits, at most the given seconds, until this request may use a connection.
+    survive a fork, and some servers load the application before they fork. ``ask`` calls a find, within the given
+    seconds, when this request may use a connection.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        turn: Callable[[float], AbstractContextManager[None]] = nullcontext,  # type: ignore[assignment]
-    ) -> None:
+    def __init__(self, config: Config, ask: Ask | None = None) -> None:
         self._config = config
-        self._turn = turn
+        self._ask = ask or _at_once
         self._opening = Lock()
         self._client: MongoClient[Document] | None = None
 
@@ -51,17 +49,22 @@ class Articles:
 
         Raises PyMongoError when the database cannot be reached, refuses, or takes longer than DB_TIMEOUT_MS.
         """
-        with self._turn(self._config.db_timeout_s):
+        return self._ask(lambda timeout_s: self._find(collection, timeout_s), self._config.db_timeout_s)
+
+    def _find(self, collection: str, timeout_s: float) -> Document | None:
+        client = self._open()
+        stored = client.get_database(self._config.database, codec_options=CODEC)[collection]
+        # One clock for all that the driver does. It takes the place of the selection timeout too, so a request that
+        # finds no server gets that one.
+        known = client.topology_description.has_readable_server()
+        with pymongo.timeout(timeout_s if known else min(timeout_s, _SELECTION_TIMEOUT_S)):
             try:
-                return self._find(collection)
+                return stored.find_one()
             except (NetworkTimeout, ServerSelectionTimeoutError, WaitQueueTimeoutError):
                 raise
             except AutoReconnect:
                 # A connection that was closed while it lay in the pool says nothing about the database now.
-                return self._find(collection)
-
-    def _find(self, collection: str) -> Document | None:
-        return self._open().get_database(self._config.database, codec_options=CODEC)[collection].find_one()
+                return stored.find_one()
 
     def _open(self) -> MongoClient[Document]:
         if self._client is None:
@@ -72,18 +75,18 @@ class Articles:
         return self._client
 
 
+def _at_once(find: Find, timeout_s: float) -> Document | None:
+    return find(timeout_s)
+
+
 def connect(config: Config) -> MongoClient[Document]:
     """Return a client for the server that ``config`` names: its options first, then those of this service."""
-    timeout_ms = round(config.db_timeout_s * 1000)
     options: dict[str, Any] = {
         "maxPoolSize": config.max_pool_size,
         "heartbeatFrequencyMS": _HEARTBEAT_MS,
-        "serverSelectionTimeoutMS": _SELECTION_TIMEOUT_MS,
+        "serverSelectionTimeoutMS": round(_SELECTION_TIMEOUT_S * 1000),
         "connectTimeoutMS": _CONNECT_TIMEOUT_MS,
-        # Not the driver's timeoutMS, which replaces the selection timeout above and retries until it is over.
-        "socketTimeoutMS": timeout_ms,
-        "waitQueueTimeoutMS": timeout_ms,
-        # The driver would also retry after a timeout, and a request would wait for twice DB_TIMEOUT_MS.
+        # With a clock for each find the driver would retry until it is over.
         "retryReads": False,
     }
     given = options_of(config.mongodb_uri)

@@ -74,7 +74,10 @@ export function buildApp({ database, log, accessLog = false }) {
 
   // Before a body is looked at: what is wrong with it does not matter where nothing is served.
   app.addHook('onRequest', (request, reply, done) => {
-    if (request.headers.host === undefined && request.raw.httpVersion === '1.1') badRequest(request, reply);
+    const { httpVersion } = request.raw;
+    const noHost = httpVersion === '1.1' && request.headers.host === undefined;
+    // Node's parser lets HTTP/0.9 through.
+    if (noHost || httpVersion < '1.0') badRequest(request, reply);
     else if (request.is404) notFound(request, reply);
     else done();
   });

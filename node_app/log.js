@@ -3,11 +3,12 @@
 import { LogController } from 'fastify';
 import pino from 'pino';
 
-export const log = pino(
-  { base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime },
-  // Synchronous: the last words of a process that dies are the ones that matter.
-  pino.destination({ dest: 2, sync: true }),
-);
+// Synchronous: the last words of a process that dies are the ones that matter.
+const stderr = pino.destination({ dest: 2, sync: true });
+// A disk that is full where the log goes is no reason not to serve.
+stderr.on('error', () => {});
+
+export const log = pino({ base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime }, stderr);
 
 /** Fastify writes a line when a request comes and one when it is answered; the second can say all. */
 export class OneLinePerRequest extends LogController {

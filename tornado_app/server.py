@@ -18,7 +18,7 @@ from app import LONGEST_SLEEP_S, make_app
 from config import BadSetting, Config
 from database import Articles
 from draining import DrainingServer
-from supervisor import STOP_SIGNALS, Lifeline, Supervisor
+from supervisor import STOP_SIGNALS, Lifeline, Supervisor, report
 
 # A driver's client, open inside the block.
 Connect = Callable[[Config], AbstractAsyncContextManager[Any]]
@@ -63,7 +63,7 @@ def run(config: Config, connect: Connect) -> int:
         asyncio.set_event_loop(loop)
         loop.run_until_complete(_serve(config, connect, own_listeners, lifeline, drain_limit_s))
 
-    print(f"Serving on {config.host}, port {config.port}, processes: {config.workers}", file=sys.stderr, flush=True)
+    report(f"Serving on {config.host}, port {config.port}, processes: {config.workers}")
     return Supervisor(work, listeners, drain_limit_s + _STOP_SPARE_S).run()
 
 
@@ -81,7 +81,7 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
     loop.add_reader(lifeline, supervisor_gone)
     async with connect(config) as client:
-        articles = Articles(client, config.database, config.db_timeout_s)
+        articles = Articles(client, config.database, config.db_timeout_s, config.max_pool_size)
         application = make_app(articles, config.access_log)
         server = DrainingServer(application, most_connections=_connections_allowed(config), **_HTTP_LIMITS)
         server.add_sockets(listeners)

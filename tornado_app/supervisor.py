@@ -85,13 +85,13 @@ class Supervisor:
                 was_ready = worker.channel.recv(1) == b"."
             if self._stopping:
                 if wait_status:
-                    _report(f"worker {pid} {_ending(wait_status)}")
+                    report(f"worker {pid} {_ending(wait_status)}")
                     status = 1
                 continue
-            _report(f"worker {pid} {_ending(wait_status)}, and is replaced")
+            report(f"worker {pid} {_ending(wait_status)}, and is replaced")
             failed_starts = 0 if was_ready else failed_starts + 1
             if failed_starts == _MOST_FAILED_STARTS:
-                _report(f"{failed_starts} workers in a row could not start: stopping")
+                report(f"{failed_starts} workers in a row could not start: stopping")
                 status = 1
                 self._stop()
                 continue
@@ -130,7 +130,8 @@ class Supervisor:
         except BaseException:
             traceback.print_exc()
         finally:
-            sys.stderr.flush()
+            with suppress(OSError):
+                sys.stderr.flush()
             # Not sys.exit: what the supervisor has registered to happen at its exit is not this process's to do.
             os._exit(status)
 
@@ -163,5 +164,7 @@ def _ending(wait_status: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
 
 
-def _report(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def report(text: str) -> None:
+    """Write a line to the log. A disk that is full where it goes is no reason not to serve."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)

@@ -43,6 +43,7 @@ CASES = {
         Case("pipelined", "20 requests in one piece", of_clients.pipelined, in_tests=True),
         Case("long-heads", "heads of 100 KB to 1 MB", of_clients.long_heads, in_tests=True),
         Case("malformed", "malformed and smuggled requests", of_clients.malformed, in_tests=True),
+        Case("ambiguous", "bare line ends and folded lines", of_clients.ambiguous, in_tests=True),
         Case("fuzzed", "3,000 random requests", of_clients.fuzzed),
     )
 }
@@ -50,7 +51,47 @@ CASES = {
 HOLDS, BROKEN, PROPERTY, NOT_APPLICABLE = "holds", "broken", "property", "does not apply"
 
 # What a model cannot hold: documented, shown with its figures, and not called passed. By case and stack.
-EXCEPTIONS: dict[tuple[str, str], str] = {}
+EXCEPTIONS: dict[tuple[str, str], str] = {
+    **dict.fromkeys(
+        (
+            ("slow-heads", "gunicorn-sync"),
+            ("slow-heads", "gunicorn-gthread"),
+            ("slow-heads", "uwsgi-threads"),
+            ("slow-readers", "gunicorn-sync"),
+        ),
+        "A worker or thread belongs to a client until its request is read and its reply is sent, so slow clients hold "
+        "them all. Remedy: a proxy that buffers requests and replies (nginx does), which these need in any case.",
+    ),
+    **dict.fromkeys(
+        (("pipelined", "uwsgi-threads"), ("pipelined", "uwsgi-gevent")),
+        "uWSGI answers the first of several requests that come in one piece, and no more. Browsers, proxies and the "
+        "usual clients do not send them. Remedy: none but a proxy.",
+    ),
+    **dict.fromkeys(
+        (("sigint", "gunicorn-sync"), ("sigint", "gunicorn-gthread"), ("sigint", "gunicorn-gevent")),
+        "SIGINT is gunicorn's quick stop: what is under way is lost. Remedy: stop it with SIGTERM, as `make run-NAME` "
+        "does at Ctrl-C.",
+    ),
+    **dict.fromkeys(
+        (("sighup", "gunicorn-gthread"), ("sighup", "gunicorn-gevent")),
+        "Each worker has a listening socket of its own (reuse_port, for even connections), and what waits in that of a "
+        "worker that is renewed is reset: some requests in a thousand, once. Remedy: clients or a proxy that try again.",
+    ),
+    **dict.fromkeys(
+        (
+            ("few-descriptors", "gunicorn-gevent"),
+            ("few-descriptors", "gunicorn-gthread"),
+            ("few-descriptors", "uwsgi-gevent"),
+        ),
+        "Out of descriptors, the server's own accept loop fails: gevent logs a stack trace each time, a gthread worker "
+        "ends and is replaced. Remedy: `ulimit -n` above WORKER_CONNECTIONS.",
+    ),
+    **dict.fromkeys(
+        [("ambiguous", stack) for stack in ("tornado", "tornado-pymongo", "uwsgi-gevent", "play", "play-blocking")],
+        "Read as RFC 9112 (2.2, 5.2) lets a server: a bare LF or CR as the end of a line, a folded line as one. "
+        "Remedy: a strict proxy in front.",
+    ),
+}
 
 
 def exception(case: Case, stack: Stack) -> str | None:

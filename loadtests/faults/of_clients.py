@@ -37,12 +37,16 @@ _UNREAD_REPLIES = 700
 _SLOW_READERS = 30
 _SLOW_FOR_S = 5.0
 _SEED = 2014
+_LATE_FIND_S = 0.1
 
 
 def all_at_once(arena: Arena) -> Finding:
     """5,000 connections at once, each asking once."""
     arena.start_database()
-    with arena.server() as server:
+    # The last of them waits for all before it.
+    with arena.server(DB_TIMEOUT_MS="10000") as server:
+        for _ in range(20):
+            status_of(server, "/mongo")
         watched = Watched(arena, server)
         begun = time.monotonic()
         seen = ask_once(server.host, server.port, "/mongo", _AT_ONCE, timeout_s=20)
@@ -94,7 +98,8 @@ def slow_readers(arena: Arena) -> Finding:
 def _beside(arena: Arena, crowd: Any, clients: int, first: bytes, drip: bytes, reads: bool) -> Finding:
     arena.start_database()
     with arena.server() as server:
-        status_of(server, "/mongo")
+        for _ in range(20):
+            status_of(server, "/mongo")
         watched = Watched(arena, server)
         with crowd(server.host, server.port, clients, first, drip, reads) as slow:
             with arena.load(server, fresh=True) as load:
@@ -137,7 +142,7 @@ def long_heads(arena: Arena) -> Finding:
     return _refused(arena, heads)
 
 
-# RFC 9112: what a server must refuse, or may refuse, because two servers in a row could read it differently.
+# RFC 9112: what a server must refuse, because two servers in a row could read it differently.
 MALFORMED = {
     "both lengths": (
         b"POST /mongo HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nX"
@@ -146,22 +151,29 @@ MALFORMED = {
     "negative length": b"POST /mongo HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
     "bad chunk size": b"POST /mongo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab\r\n0\r\n\r\n",
     "unknown coding": b"POST /mongo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: cow\r\n\r\nab",
-    "obsolete folding": b"GET /mongo HTTP/1.1\r\nHost: x\r\nX-A: b\r\n c\r\n\r\n",
     "NUL in a header": b"GET /mongo HTTP/1.1\r\nHost: x\r\nX-A: b\0c\r\n\r\n",
     "space before colon": b"GET /mongo HTTP/1.1\r\nHost : x\r\nX-A: b\r\n\r\n",
     "header without colon": b"GET /mongo HTTP/1.1\r\nHost: x\r\nrubbish\r\n\r\n",
     "no version": b"GET /mongo\r\n\r\n",
     "version of nothing": b"GET /mongo HTTP/9.9\r\nHost: x\r\n\r\n",
-    "bare LF": b"GET /mongo HTTP/1.1\nHost: x\n\n",
-    "bare CR": b"GET /mongo HTTP/1.1\r\nHost: x\r\nX-A: b\rX-C: d\r\n\r\n",
     "no host": b"GET /mongo HTTP/1.1\r\n\r\n",
     "TLS": bytes.fromhex("16030100c8010000c40303") + b"\0" * 60,
     "NULs": b"\0" * 200,
+}
+# RFC 9112, 2.2 and 5.2: a server may read these, the one as a line's end, the other as a space.
+AMBIGUOUS = {
+    "bare LF": b"GET /mongo HTTP/1.1\nHost: x\n\n",
+    "bare CR": b"GET /mongo HTTP/1.1\r\nHost: x\r\nX-A: b\rX-C: d\r\n\r\n",
+    "obsolete folding": b"GET /mongo HTTP/1.1\r\nHost: x\r\nX-A: b\r\n c\r\n\r\n",
 }
 
 
 def malformed(arena: Arena) -> Finding:
     return _refused(arena, MALFORMED)
+
+
+def ambiguous(arena: Arena) -> Finding:
+    return _refused(arena, AMBIGUOUS)
 
 
 def _refused(arena: Arena, requests: dict[str, bytes]) -> Finding:
@@ -180,6 +192,8 @@ def _refused(arena: Arena, requests: dict[str, bytes]) -> Finding:
             ]
             answers[name] = "/".join(map(str, statuses)) or "closed"
             finding.require(time.monotonic() - begun < 2.9, f"{name}: neither answered nor closed")
+            # A server that answers to a client that has said goodbye does so a moment later.
+            time.sleep(_LATE_FIND_S)
             finding.require(_finds(database) == before, f"{name}: reached the handler ({answers[name]})")
             finding.require(not any(status in (500, 502, 503) for status in statuses), f"{name}: {answers[name]}")
         _require_normal(server, finding)
@@ -215,7 +229,13 @@ def fuzzed(arena: Arena, count: int = 3000) -> Finding:
 
 
 def _mutations(source: random.Random, count: int) -> Sequence[bytes]:
-    seeds = [*MALFORMED.values(), _REQUEST, _BIG_REQUEST, b"GET /sleep?ms=0 HTTP/1.1\r\nHost: x\r\n\r\n"]
+    seeds = [
+        *MALFORMED.values(),
+        *AMBIGUOUS.values(),
+        _REQUEST,
+        _BIG_REQUEST,
+        b"GET /sleep?ms=0 HTTP/1.1\r\nHost: x\r\n\r\n",
+    ]
     made = []
     for _ in range(count):
         if source.random() < 0.2:

@@ -11,11 +11,19 @@ from database import Articles
 
 
 class Driver:
-    """A client, a database and a collection at once. ``find_one`` is slow, and may resist its cancellation."""
+    """A client, a database and a collection at once, whose ``find_one`` is slow and may fail in the end."""
 
-    def __init__(self, resists: bool = False) -> None:
-        self.resists = resists
+    def __init__(self, fails: bool = False) -> None:
+        self.fails = fails
         self.calls = 0
+        self.cancelled = 0
+
+    @property
+    def topology_description(self) -> "Driver":
+        return self
+
+    def has_readable_server(self) -> bool:
+        return True
 
     def get_database(self, name: str, codec_options: Any) -> "Driver":
         return self
@@ -28,18 +36,20 @@ class Driver:
         try:
             await asyncio.sleep(0.2)
         except asyncio.CancelledError:
-            if not self.resists:
-                raise
-            await asyncio.sleep(0.1)
-            raise OSError("timed out, at last") from None
+            self.cancelled += 1
+            raise
+        if self.fails:
+            raise OSError("timed out, at last")
 
 
-@pytest.mark.parametrize("resists", [False, True])
-def test_the_wait_ends_when_it_has_to(resists: bool, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_wait_ends_when_it_has_to(fails: bool, caplog: pytest.LogCaptureFixture) -> None:
+    driver = Driver(fails)
+
     async def ask() -> float:
         started = time.monotonic()
         with pytest.raises(TimeoutError):
-            await Articles(Driver(resists), "articles", timeout_s=0.05).first("articles")
+            await Articles(driver, "articles", timeout_s=0.05, connections=10).first("articles")
         took_s = time.monotonic() - started
         await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
         return took_s
@@ -47,9 +57,24 @@ def test_the_wait_ends_when_it_has_to(resists: bool, caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.ERROR):
         assert 0.05 <= asyncio.run(ask()) < 0.12
     assert caplog.text == ""
+    assert driver.cancelled == 0
+
+
+def test_who_waits_too_long_for_a_connection_asks_nothing() -> None:
+    driver = Driver()
+
+    async def ask() -> list[Any]:
+        articles = Articles(driver, "articles", timeout_s=0.25, connections=1)
+        return await asyncio.gather(*(articles.first("articles") for _ in range(4)), return_exceptions=True)
+
+    answers = asyncio.run(ask())
+    assert answers[0] is None
+    assert [type(answer) for answer in answers[1:]] == [TimeoutError] * 3
+    # The second had begun when its time was up; the others never got a connection.
+    assert driver.calls == 2
 
 
 def test_an_answer_in_time() -> None:
     driver = Driver()
-    assert asyncio.run(Articles(driver, "articles", timeout_s=5).first("articles")) is None
+    assert asyncio.run(Articles(driver, "articles", timeout_s=5, connections=1).first("articles")) is None
     assert driver.calls == 1
