@@ -61,7 +61,7 @@ class DrainingServer(HTTPServer):
         self._idle[server_conn] = request_conn
         if self._draining:
             request_conn.close()
-        return _Request(super().start_request(server_conn, request_conn), self, server_conn)
+        return _Request(super().start_request(server_conn, request_conn), self, server_conn, request_conn)
 
     def on_close(self, server_conn: object) -> None:
         super().on_close(server_conn)
@@ -82,14 +82,22 @@ class DrainingServer(HTTPServer):
 class _Request(HTTPMessageDelegate):
     """Passes everything on, and says when the request begins."""
 
-    def __init__(self, request: HTTPMessageDelegate, server: DrainingServer, connection: object) -> None:
+    def __init__(
+        self, request: HTTPMessageDelegate, server: DrainingServer, connection: object, request_conn: Any
+    ) -> None:
         self._request = request
         self._server = server
         self._connection = connection
+        self._request_conn = request_conn
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
+        if self._request_conn.stream.closed():
+            # The client has gone and left requests in the buffer. None of them would wait for its reply to be taken:
+            # thousands would begin at once, and real clients wait behind them.
+            self._request_conn.detach()
+            return None
         self._server.begun(self._connection)
         return self._request.headers_received(start_line, headers)
 

@@ -24,7 +24,7 @@ CASES = {
         Case("database-not-there", "database not there at the start", of_database.not_there_at_start),
         Case("database-killed", "database killed, back after 5 s", of_database.killed),
         Case("database-frozen", "database frozen for 10 s", of_database.frozen),
-        Case("database-slow", "one find in ten takes 3 s", of_database.slow, in_tests=True),
+        Case("database-slow", "one find in ten takes 3 s", of_database.slow),
         Case("database-drops", "database drops every connection for 3 s", of_database.drops_connections),
         Case("database-errors", "database answers with errors for 3 s", of_database.answers_with_errors),
         Case("primary-steps-down", "primary steps down", of_database.primary_steps_down),
@@ -74,8 +74,8 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ),
     **dict.fromkeys(
         (("sighup", "gunicorn-gthread"), ("sighup", "gunicorn-gevent")),
-        "Each worker has a listening socket of its own (reuse_port, for even connections), and what waits in that of a "
-        "worker that is renewed is reset: some requests in a thousand, once. Remedy: clients or a proxy that try again.",
+        "Each worker has a listening socket of its own (reuse_port, for even connections), and what waits in the one "
+        "of a worker that is renewed is reset: some requests in a thousand, once. Remedy: clients or a proxy that try again.",
     ),
     **dict.fromkeys(
         (

@@ -1,5 +1,6 @@
 package articles
 
+import java.util.ArrayDeque
 import java.util.concurrent.ConcurrentHashMap
 import java.util.concurrent.atomic.AtomicInteger
 
@@ -7,6 +8,7 @@ import scala.concurrent.{ Future, Promise }
 
 import io.netty.channel._
 import io.netty.handler.codec.http.{ HttpHeaderNames, HttpHeaderValues, HttpRequest, HttpResponse }
+import io.netty.util.ReferenceCountUtil
 import org.apache.pekko.Done
 import org.apache.pekko.actor.CoordinatedShutdown
 import play.core.server.{ NettyServer, Server, ServerProvider }
@@ -73,6 +75,7 @@ final private class Connections {
 final private class DrainableConnection(connections: Connections) extends ChannelDuplexHandler {
   private var context: ChannelHandlerContext = _
   private var unanswered                     = 0
+  private val waiting                        = new ArrayDeque[Any]
 
   override def handlerAdded(added: ChannelHandlerContext): Unit = {
     context = added
@@ -82,25 +85,32 @@ final private class DrainableConnection(connections: Connections) extends Channe
   override def handlerRemoved(removed: ChannelHandlerContext): Unit = {
     connections.closed(this)
     // Of a client that has gone: nobody waits for the answer.
+    waiting.forEach(ReferenceCountUtil.release(_): Unit)
+    waiting.clear()
     answered(unanswered)
   }
 
-  override def channelRead(context: ChannelHandlerContext, message: Any): Unit = {
+  override def channelRead(context: ChannelHandlerContext, message: Any): Unit =
     message match {
       case _: HttpRequest =>
         unanswered += 1
         connections.asked()
-      case _ =>
+        // What a client sends without waiting is begun in turn: Play would begin all of it at once, before others.
+        if (unanswered > 1) waiting.add(message): Unit
+        else context.fireChannelRead(message): Unit
+      case _ => context.fireChannelRead(message): Unit
     }
-    context.fireChannelRead(message): Unit
-  }
 
   override def write(context: ChannelHandlerContext, message: Any, written: ChannelPromise): Unit = message match {
     case response: HttpResponse =>
       // A client that has sent several requests at once gets all its answers before the connection closes.
       if (connections.isDraining && unanswered <= 1)
         response.headers.set(HttpHeaderNames.CONNECTION, HttpHeaderValues.CLOSE)
-      val done: ChannelFutureListener = _ => answered(math.min(1, unanswered))
+      val done: ChannelFutureListener = _ => {
+        answered(math.min(1, unanswered))
+        val next = waiting.poll()
+        if (next != null) context.channel.eventLoop.execute(() => context.fireChannelRead(next): Unit)
+      }
       context.write(message, written.unvoid().addListener(done)): Unit
     case _ => context.write(message, written): Unit
   }
