@@ -75,7 +75,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     **dict.fromkeys(
         (("sighup", "gunicorn-gthread"), ("sighup", "gunicorn-gevent")),
         "Each worker has a listening socket of its own (reuse_port, for even connections), and what waits in the one "
-        "of a worker that is renewed is reset: some requests in a thousand, once. Remedy: clients or a proxy that try again.",
+        "of a worker that is renewed is reset: some requests, once. Remedy: clients or a proxy that try again.",
     ),
     **dict.fromkeys(
         (
