@@ -19,7 +19,7 @@ Ask = Callable[[Find, float], Document | None]
 # The return of a database that was gone is noticed within 5 s.
 _HEARTBEAT_MS = 2000
 # A request that finds the database gone is told so within 2.5 s: the driver looks at this limit every 0.5 s.
-_SELECTION_TIMEOUT_S = 1.5
+_SELECTION_TIMEOUT_MS = 1500
 _CONNECT_TIMEOUT_MS = 1000
 
 CODEC: CodecOptions[Document] = CodecOptions(
@@ -57,7 +57,7 @@ class Articles:
         # One clock for all that the driver does. It takes the place of the selection timeout too, so a request that
         # finds no server gets that one.
         known = client.topology_description.has_readable_server()
-        with pymongo.timeout(timeout_s if known else min(timeout_s, _SELECTION_TIMEOUT_S)):
+        with pymongo.timeout(timeout_s if known else min(timeout_s, client.options.server_selection_timeout)):
             try:
                 return stored.find_one()
             except (NetworkTimeout, ServerSelectionTimeoutError, WaitQueueTimeoutError):
@@ -84,7 +84,7 @@ def connect(config: Config) -> MongoClient[Document]:
     options: dict[str, Any] = {
         "maxPoolSize": config.max_pool_size,
         "heartbeatFrequencyMS": _HEARTBEAT_MS,
-        "serverSelectionTimeoutMS": round(_SELECTION_TIMEOUT_S * 1000),
+        "serverSelectionTimeoutMS": _SELECTION_TIMEOUT_MS,
         "connectTimeoutMS": _CONNECT_TIMEOUT_MS,
         # With a clock for each find the driver would retry until it is over.
         "retryReads": False,

@@ -13,7 +13,7 @@ from config import Config
 Document = dict[str, Any]
 
 # A request that finds the database down is told so within 2.5 s: the driver looks at this limit every 0.5 s.
-_SELECTION_TIMEOUT_S = 1.5
+_SELECTION_TIMEOUT_MS = 1500
 # The driver takes 0 for no limit.
 _SHORTEST_S = 0.001
 
@@ -29,7 +29,7 @@ def client_options(config: Config) -> dict[str, Any]:
     """Return the keyword arguments for a client of either driver: the app's own options where MONGODB_URI has none."""
     options = {
         "maxPoolSize": config.max_pool_size,
-        "serverSelectionTimeoutMS": round(_SELECTION_TIMEOUT_S * 1000),
+        "serverSelectionTimeoutMS": _SELECTION_TIMEOUT_MS,
         "connectTimeoutMS": 1000,
         # The return of the database is noticed within 5 s.
         "heartbeatFrequencyMS": 2000,
@@ -63,7 +63,7 @@ class Articles:
         # The driver's clock takes the place of its selection timeout too, so where no server is known it gets that one.
         known = self._client.topology_description.has_readable_server()
         left_s = max(_SHORTEST_S, deadline - loop.time())
-        with pymongo.timeout(left_s if known else min(left_s, _SELECTION_TIMEOUT_S)):
+        with pymongo.timeout(left_s if known else min(left_s, self._client.options.server_selection_timeout)):
             question = asyncio.ensure_future(self._find(collection))
         self._questions.add(question)
         question.add_done_callback(self._answered)

@@ -22,6 +22,12 @@ class Driver:
     def topology_description(self) -> "Driver":
         return self
 
+    @property
+    def options(self) -> "Driver":
+        return self
+
+    server_selection_timeout = 1.5
+
     def has_readable_server(self) -> bool:
         return True
 
