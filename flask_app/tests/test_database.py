@@ -13,7 +13,7 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError, WaitQueueTimeoutError
 
 from config import Config
-from database import Articles, Document, Find
+from database import Articles, Find
 from extended_json import encode
 from launch import COMMANDS
 
