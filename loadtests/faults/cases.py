@@ -58,9 +58,10 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
             ("slow-heads", "gunicorn-gthread"),
             ("slow-heads", "uwsgi-threads"),
             ("slow-readers", "gunicorn-sync"),
+            ("idle-connections", "uwsgi-threads"),
         ),
-        "A worker or thread belongs to a client until its request is read and its reply is sent, so slow clients hold "
-        "them all. Remedy: a proxy that buffers requests and replies (nginx does), which these need in any case.",
+        "A worker or thread belongs to a client until its request is read and its reply is sent (with uWSGI until its "
+        "connection closes), so slow clients hold them all. Remedy: a proxy that buffers requests and replies (nginx does), which these need in any case.",
     ),
     **dict.fromkeys(
         (("pipelined", "uwsgi-threads"), ("pipelined", "uwsgi-gevent")),

@@ -14,6 +14,7 @@ from pymongo import MongoClient
 from loadtests.bodies import EXPECTED
 from loadtests.faults.arena import (
     GRACE_S,
+    HANGS_AFTER_S,
     HEALTHY_WITHIN_S,
     Arena,
     Finding,
@@ -71,12 +72,13 @@ def idle_connections(arena: Arena) -> Finding:
             with Crowd(server.host, server.port, _IDLE, _REQUEST) as crowd:
                 arrived_s = load.now_s
                 held = crowd.open
-                _, newcomer_s = status_of(server, "/mongo")
+                newcomer, newcomer_s = status_of(server, "/mongo")
                 load.wait_until(arrived_s + _SLOW_FOR_S)
                 refused = crowd.refused
             over_s = load.now_s
             load.wait_until(over_s + 1)
         finding = judge(load.requests, over_s, allowed=("200",))
+        finding.require(newcomer == 200 and newcomer_s <= HANGS_AFTER_S, f"a newcomer waited {newcomer_s:.1f} s")
         _require_normal(server, finding)
         watched.require_unharmed(finding)
         finding.seen = (
