@@ -61,7 +61,8 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
             ("idle-connections", "uwsgi-threads"),
         ),
         "A worker or thread belongs to a client until its request is read and its reply is sent (with uWSGI until its "
-        "connection closes), so slow clients hold them all. Remedy: a proxy that buffers requests and replies (nginx does), which these need in any case.",
+        "connection closes), so slow clients hold them all. Remedy: a proxy that buffers requests and replies (nginx "
+        "does), which these need in any case.",
     ),
     **dict.fromkeys(
         (("pipelined", "uwsgi-threads"), ("pipelined", "uwsgi-gevent")),
