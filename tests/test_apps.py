@@ -38,7 +38,8 @@ def test_own_tests_pass_in_a_copy_elsewhere(app: App, tmp_path: Path, database_s
     done = subprocess.run(
         app.test.split(),
         cwd=copy,
-        env={**environment(app), "MONGODB_URI": database_server.uri},
+        # What is asked of this pytest is not asked of the app's.
+        env={**environment(app), "MONGODB_URI": database_server.uri, "PYTEST_ADDOPTS": ""},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -33,7 +33,7 @@ def test_the_samples_are_results(sample: Callable[[], Results]) -> None:
 def test_every_section_is_there_and_nothing_leads_to_the_network(sample: Callable[[], Results]) -> None:
     text = samples.rendered(sample.__name__)
     ids = re.findall(r'<section id="([a-z]+)"', text)
-    assert ids == ["answer", "requests", "latency", "cost", "slow", "verdicts", "article", "repeat"]
+    assert ids == ["answer", "requests", "latency", "cost", "slow", "verdicts", "faults", "article", "repeat"]
     anchors = re.findall(r'href="#([^"]+)"', text)
     assert anchors
     assert all(f' id="{anchor}"' in text for anchor in anchors)
