@@ -29,6 +29,7 @@ class Crowd:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._hold()), daemon=True)
         self._arrived = threading.Event()
         self.open = 0
+        self.answered = 0
         self.refused = 0
 
     def __enter__(self) -> Self:
@@ -83,12 +84,18 @@ class _Member(asyncio.Protocol):
     def __init__(self, crowd: Crowd) -> None:
         self._crowd = crowd
         self._transport: asyncio.Transport | None = None
+        self._heard = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
         self._crowd.open += 1
         if not self._crowd.reads:
             self._transport.pause_reading()  # type: ignore[union-attr]
+
+    def data_received(self, data: bytes) -> None:
+        if not self._heard:
+            self._heard = True
+            self._crowd.answered += 1
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
