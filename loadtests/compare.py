@@ -1,5 +1,6 @@
 """``make compare``: which cells of two battles got better, worse, or neither."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from statistics import mean
@@ -106,9 +107,7 @@ def show_comparison(console: Console, first: Results, second: Results, changes: 
         )
     console.print(table)
     floors = ", ".join(f"{metric.label} {_floor(metric, first, second):.0%}" for metric in METRICS)
-    counts = {
-        verdict: sum(change.verdict == verdict for change in changes) for verdict in ("better", "worse", "neither")
-    }
+    counts = Counter(change.verdict for change in changes)
     console.print(
         f"{counts['better']} better, {counts['worse']} worse, {counts['neither']} neither, "
         f"{counts['too noisy']} too noisy (other programs used over {_MOST_BY_OTHERS:.0%} of the machine). "

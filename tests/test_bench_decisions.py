@@ -1,6 +1,7 @@
 """What the bench decides, by tables: verdicts, ties, doubts, comparisons, plans. Nothing is measured here."""
 
 import copy
+import io
 import json
 from collections import Counter
 from dataclasses import replace
@@ -9,9 +10,10 @@ from typing import Any
 
 import jsonschema
 import pytest
+from rich.console import Console
 
 from loadtests import figures, results
-from loadtests.compare import compare
+from loadtests.compare import compare, show_comparison
 from loadtests.doubts import doubts
 from loadtests.estimates import ASSUMED_NOISE, Estimate, estimate, faster_beyond_doubt, noise, ranking, ratio
 from loadtests.figures import jain
@@ -349,6 +351,15 @@ def test_compare_finds_no_winner_where_nothing_changed(sample: dict[str, Any]) -
     changes = compare(slowed(sample, 1.0, ""), slowed(sample, 1.0, "", spread=0.02))
     assert changes
     assert {change.verdict for change in changes} == {"neither"}
+
+
+def test_the_comparison_is_told_with_its_counts(sample: dict[str, Any]) -> None:
+    changes = compare(slowed(sample, 1.0, ""), slowed(sample, 0.6, "gunicorn-sync"))
+    said = io.StringIO()
+    show_comparison(Console(file=said, width=200), sample, sample, changes)
+    worse = sum(change.verdict == "worse" for change in changes)
+    assert worse
+    assert f"0 better, {worse} worse, {len(changes) - worse} neither, 0 too noisy" in " ".join(said.getvalue().split())
 
 
 def test_compare_finds_what_was_slowed_and_only_that(sample: dict[str, Any]) -> None:
