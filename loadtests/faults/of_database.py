@@ -29,7 +29,8 @@ _SHORT_FAULT_S = 3.0
 
 def not_there_at_start(arena: Arena) -> Finding:
     arena.stop_database()
-    with arena.server() as server:
+    # With a long one, so that what ends the wait is that nobody is there.
+    with arena.server(DB_TIMEOUT_MS="10000") as server:
         answers = [status_of(server, path) for path in ("/mongo", "/mongo_big")]
         arena.start_database()
         healthy_s = seconds_until(lambda: status_of(server, "/mongo")[0] == 200, HEALTHY_WITHIN_S)
