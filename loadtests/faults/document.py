@@ -18,8 +18,8 @@ _KEPT = ROOT / "docs" / "faults.json"
 _PAGE = ROOT / "docs" / "faults.md"
 _ABOUT_SOAKS = (
     "`make soak STACK=NAME MINUTES=10 CONNECTIONS=4`, all stacks at the same time; what grows is the median slope of "
-    "the last four minutes, in an hour. A JVM's heap fills up to its bound (play_app/README.md), and uWSGI's threads touch "
-    "their stacks one after the other: both grow at first and have an end."
+    "the last four minutes, in an hour. A JVM's heap fills up to its bound (play_app/README.md), and uWSGI's threads "
+    "touch their stacks one after the other: both grow at first and have an end."
 )
 _SIGNS = {HOLDS: "holds", NOT_APPLICABLE: "–"}
 
