@@ -4,6 +4,7 @@ import sys
 
 from loadtests import agent, chores, command, demo_sleep, locust_limit, scenarios, toolchain
 from loadtests.faults import document, matrix, soak
+from loadtests.results import CannotWrite
 from loadtests.run import load_by_hand, run
 from loadtests.server import StackFailed
 from loadtests.settings import BadSetting
@@ -76,7 +77,7 @@ def main(arguments: list[str]) -> int:
     except (BadSetting, Unavailable, NotSeeded) as problem:
         print(problem, file=sys.stderr)
         return _BAD_INPUT
-    except (StackFailed, WrkFailed) as failure:
+    except (StackFailed, WrkFailed, CannotWrite) as failure:
         print(failure, file=sys.stderr)
         return 1
 

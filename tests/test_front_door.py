@@ -139,6 +139,21 @@ def test_a_bad_battle_is_one_line(database_server: Mongod, variable: str, value:
     assert variable in output or value in output
 
 
+@pytest.mark.parametrize(
+    ("target", "settings", "named"),
+    [
+        ("faults", {"CASES": "no-such-case"}, "no-such-case"),
+        ("soak", {}, "STACK="),
+        ("soak", {"STACK": "apache"}, "apache"),
+    ],
+)
+def test_bad_faults_and_soaks_are_one_line(target: str, settings: dict[str, str], named: str) -> None:
+    status, output = _finished(target, **settings)
+    assert status == 2
+    assert len(_own_lines(output)) == 1, output
+    assert named in output
+
+
 @pytest.mark.usefixtures("wrk")
 def test_wrk_shows_its_own_tables(first_stack: Stack, database_server: Mongod) -> None:
     status, output = _finished(

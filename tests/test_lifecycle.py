@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
+from loadtests.faults.of_processes import workers_of
 from loadtests.observer import observe
 from loadtests.server import Server
 from loadtests.stacks import Stack
@@ -49,9 +50,9 @@ def test_sigterm_answers_what_was_accepted(stack: Stack, start_server: StartServ
 @pytest.mark.stacks_that(applies=lambda stack: stack.processes != "1")
 def test_a_killed_worker_is_replaced(stack: Stack, start_server: StartServer) -> None:
     with start_server(stack, WEB_CONCURRENCY="2") as server:
-        wait_until(lambda: _workers(server), 5, "worker processes")
+        wait_until(lambda: workers_of(server), 5, "worker processes")
         before = {process.pid for process in server.processes()}
-        victim = _workers(server)[-1]
+        victim = workers_of(server)[-1]
         in_flight = 20
         observed = []
         watching = threading.Thread(
@@ -150,22 +151,6 @@ def _session(pid: int) -> int | None:
         return os.getsid(pid)
     except ProcessLookupError:
         return None
-
-
-def _workers(server: Server) -> list[psutil.Process]:
-    """Return the processes that serve requests: the youngest generation, uWSGI's router left out."""
-    parents = {process.ppid() for process in server.processes()}
-    children = [process for process in server.processes() if process.pid not in parents]
-    return [child for child in children if child.ppid() != os.getpid() and not _is_router(server, child)]
-
-
-def _is_router(server: Server, process: psutil.Process) -> bool:
-    if not server.stack.command.endswith("uwsgi-gevent"):
-        return False
-    return any(
-        connection.status == psutil.CONN_LISTEN and connection.laddr.port == server.port
-        for connection in process.net_connections("tcp")
-    )
 
 
 def _wait_until_accepted(server: Server, count: int) -> None:

@@ -32,7 +32,6 @@ CLIENTS = 4
 EACH_S = 0.05
 _CLIENT_GIVES_UP_S = 20
 _STACK_TRACES = ("Traceback", "\tat ", "    at ")
-_PASSWORD = "a-password-that-must-not-be-shown"
 
 
 class DoesNotApply(Exception):
@@ -151,7 +150,7 @@ class Watched:
         self._memory = self._pss_bytes()
 
     def require_unharmed(self, finding: Finding) -> None:
-        """Note memory and processes; require that none died, and that the log shows no stack trace and no password."""
+        """Note memory and processes; require that none died, and that the log shows no stack trace."""
         now = {process.pid for process in self._server.processes()}
         finding.workers_lost = len(self._processes - now)
         finding.memory_growth_bytes = self._pss_bytes() - self._memory
@@ -165,7 +164,6 @@ class Watched:
 def require_clean_log(arena: Arena, finding: Finding) -> None:
     log = arena.log
     finding.require(not any(trace in log for trace in _STACK_TRACES), "a stack trace in the log")
-    finding.require(_PASSWORD not in log, "a password in the log")
 
 
 def judge(

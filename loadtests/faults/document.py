@@ -36,7 +36,7 @@ def write_document() -> int:
     try:
         result = json.loads(_LATEST.read_text())
     except (OSError, ValueError):
-        raise BadSetting("there are no results of make faults yet") from None
+        raise BadSetting("there are no results of a whole make faults yet: run it without STACKS and CASES") from None
     result["soaks"] = [
         {"stack": name, "told": _soak(path)} for name in stacks() if (path := FOLDER / "soak" / f"{name}.csv").exists()
     ]

@@ -41,7 +41,7 @@ _DISK_FULL = Path("/dev/full")
 def worker_killed(arena: Arena) -> Finding:
     arena.start_database()
     with arena.server(WEB_CONCURRENCY="2") as server:
-        workers = _workers(server)
+        workers = workers_of(server)
         if not workers:
             raise DoesNotApply("one process: what restarts it is what started it")
         before = len(server.processes())
@@ -78,11 +78,11 @@ def sighup(arena: Arena) -> Finding:
         return _stopped_by(arena, signal.SIGHUP)
     arena.start_database()
     with arena.server() as server:
-        before = {process.pid for process in _workers(server)}
+        before = {process.pid for process in workers_of(server)}
         with arena.load(server, path="/sleep?ms=200", fresh=True) as load:
             load.wait_until(_SIGNAL_AT_S)
             os.kill(server.session, signal.SIGHUP)
-            renewed_s = seconds_until(lambda: not before & {process.pid for process in _workers(server)}, 14)
+            renewed_s = seconds_until(lambda: not before & {process.pid for process in workers_of(server)}, 14)
             load.wait_until(load.now_s + 1)
         finding = judge(load.requests, 0.0, allowed=("200",))
         finding.require(renewed_s is not None, "the workers were not renewed")
@@ -186,7 +186,7 @@ def log_disk_full(arena: Arena) -> Finding:
     return judge(load.requests, 0.0, allowed=("200",), hangs_after_s=GRACE_S)
 
 
-def _workers(server: Server) -> list[psutil.Process]:
+def workers_of(server: Server) -> list[psutil.Process]:
     """Return the processes that serve requests: the youngest generation, uWSGI's router left out."""
     processes = server.processes()
     parents = {process.ppid() for process in processes}

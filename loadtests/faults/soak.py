@@ -20,7 +20,7 @@ from loadtests.server import Server
 from loadtests.settings import BadSetting, whole_number
 from loadtests.signals import Stopped, stopped_by_signals
 from loadtests.stacks import named
-from shared.address import database_uri
+from shared.address import database_name, database_uri
 from shared.mongod import free_port
 from shared.seed import seed
 
@@ -56,7 +56,7 @@ def soak() -> int:
     clients = whole_number("CONNECTIONS", 20, most=10_000)
     toolchain.prepare(stack.app)
     uri = database_uri()
-    seed(uri, "articles")
+    seed(uri, database_name())
     folder = FOLDER / "soak"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,20 +68,20 @@ def soak() -> int:
     load = KnownLoad(
         server.host, server.port, "/mongo", clients, _EACH_S, _TIMEOUT_S, EXPECTED["mongo"], remember=False
     )
-    interrupted = False
-    with server, load:
-        try:
-            with stopped_by_signals():
-                _watch(server, load, minutes * 60, samples)
-        except Stopped:
-            interrupted = True
+    status = 0
+    try:
+        with stopped_by_signals(), server, load:
+            _watch(server, load, minutes * 60, samples)
+            if server.poll() is not None:
+                print(f"{stack.name} ended by itself with status {server.poll()}{server.tail()}", file=sys.stderr)
+                status = 1
+    except Stopped:
+        status = _INTERRUPTED
     path = folder / f"{stack.name}.csv"
     _write(path, samples)
     print(told(samples))
     print(path)
-    if interrupted:
-        return _INTERRUPTED
-    return 1 if samples[-1].failed else 0
+    return status or int(any(sample.failed for sample in samples))
 
 
 def told(samples: list[Sample]) -> str:
@@ -143,7 +143,10 @@ def _sample(server: Server, load: KnownLoad) -> Sample:
 
 
 def _write(path: Path, samples: list[Sample]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([field.name for field in fields(Sample)])
-        writer.writerows(map(astuple, samples))
+    try:
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow([field.name for field in fields(Sample)])
+            writer.writerows(map(astuple, samples))
+    except OSError as error:
+        raise CannotWrite(f"{path} cannot be written: {error.strerror}") from None
