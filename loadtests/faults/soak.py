@@ -77,10 +77,12 @@ def soak() -> int:
                 status = 1
     except Stopped:
         status = _INTERRUPTED
-    path = folder / f"{stack.name}.csv"
-    _write(path, samples)
     print(told(samples))
-    print(path)
+    # One that was stopped at once must not take the place of one of hours.
+    if len(samples) > 1:
+        path = folder / f"{stack.name}.csv"
+        _write(path, samples)
+        print(path)
     return status or int(any(sample.failed for sample in samples))
 
 
