@@ -113,7 +113,7 @@ lock: $(READY) ## pin the newest versions of the project's own Python dependenci
 
 clean: ## remove what set-up and runs have made, the database's data too
 	@if [ -x $(PY) ]; then $(PY) -m shared down; fi
-	@rm -rf .venv .mongodb .prepared results */.venv */node_modules */target
+	@rm -rf .venv .mongodb .nodejs .prepared results */.venv */node_modules */target
 
 # The environment of the project itself. `pip` runs again when the lock changes.
 $(READY): requirements.lock

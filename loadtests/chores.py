@@ -53,7 +53,7 @@ def audit() -> int:
     found = [
         *(_audited_python(auditor, path) for path in sorted(ROOT.glob("requirements*.lock"))),
         *(_audited_python(auditor, path) for path in sorted(ROOT.glob("*_app/requirements*.lock"))),
-        *(_audited_node(path.parent) for path in sorted(ROOT.glob("*_app/package-lock.json"))),
+        *(_audited_node(app) for app in apps().values() if (app.folder / "package-lock.json").exists()),
     ]
     for path in sorted(ROOT.glob("*_app/build.sbt")):
         print(
@@ -86,21 +86,27 @@ def _audited_python(auditor: Path, lock: Path) -> bool:
     return bool(vulnerable)
 
 
-def _audited_node(folder: Path) -> bool:
-    """Print what npm knows of the packages that ``folder`` locks; return whether one is vulnerable."""
+def _audited_node(app: App) -> bool:
+    """Print what npm knows of the packages that ``app`` locks; return whether one is vulnerable."""
     try:
-        done = subprocess.run(["npm", "audit", "--audit=true", "--json"], cwd=folder, capture_output=True, text=True)
+        done = subprocess.run(
+            ["npm", "audit", "--audit=true", "--json"],
+            cwd=app.folder,
+            env=toolchain.environment(app),
+            capture_output=True,
+            text=True,
+        )
         answer = json.loads(done.stdout)
     except (OSError, ValueError) as error:
-        print(f"{folder.name}: not looked up: {error}")
+        print(f"{app.name}: not looked up: {error}")
         return False
     if "vulnerabilities" not in answer:
         reason = answer.get("error", {}).get("summary") or answer.get("message") or "no answer"
-        print(f"{folder.name}: not looked up: {reason}")
+        print(f"{app.name}: not looked up: {reason}")
         return False
     for name, entry in answer["vulnerabilities"].items():
-        print(f"! {folder.name}: {name} {entry['range']}: {entry['severity']}")
-    print(f"{folder.name}: looked up, {len(answer['vulnerabilities'])} vulnerable")
+        print(f"! {app.name}: {name} {entry['range']}: {entry['severity']}")
+    print(f"{app.name}: looked up, {len(answer['vulnerabilities'])} vulnerable")
     return bool(answer["vulnerabilities"])
 
 

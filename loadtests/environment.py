@@ -13,8 +13,9 @@ from typing import Any
 
 from loadtests.placement import usable_cpus
 from loadtests.stacks import ROOT, App
+from loadtests.toolchain import environment
 
-_LOCK_NAMES = ("requirements.lock", "package-lock.json", "pom.xml", "build.sbt", "mongod.lock")
+_LOCK_NAMES = ("requirements.lock", "package-lock.json", "pom.xml", "build.sbt", "mongod.lock", "nodejs.lock")
 
 
 def describe(apps: Iterable[App], mongod_version: str) -> dict[str, Any]:
@@ -115,7 +116,7 @@ def _versions(app: App) -> Iterable[tuple[str, str]]:
         yield f"{app.name}/{name}", version
     for tool, command in (("node", ["node", "--version"]), ("java", ["java", "-version"])):
         if tool in app.tools:
-            yield tool, _first_line(command)
+            yield tool, _first_line(command, environment(app))
 
 
 def git_state() -> dict[str, Any] | None:
@@ -132,9 +133,9 @@ def _wrk_version() -> str:
     return _first_line(["wrk", "-v"]).removeprefix("wrk ").split(" [")[0]
 
 
-def _first_line(command: list[str]) -> str:
+def _first_line(command: list[str], variables: dict[str, str] | None = None) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, env=variables)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return (done.stdout or done.stderr).partition("\n")[0].strip()

@@ -13,10 +13,12 @@ from pathlib import Path
 import bson
 
 from loadtests.stacks import ROOT, App
+from shared import nodejs
 from shared.documents import big
 from shared.system_packages import Unavailable, require
 
 _STAMPS = ROOT / ".prepared"
+_NODE = "node"
 # Make's own variables would make a `make` inside a set-up think that it is a part of ours.
 _NOT_PASSED_ON = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH")
 
@@ -26,6 +28,8 @@ def prepare(app: App) -> None:
 
     Raises Unavailable, with one line that says why, where a tool is missing or a command of the set-up fails.
     """
+    if _NODE in app.tools:
+        nodejs.ensure()
     _run_once(app, "setup", app.setup, app.inputs)
 
 
@@ -44,7 +48,10 @@ def write_big_fixture(path: Path) -> None:
 def environment(app: App) -> dict[str, str]:
     """Return this process's environment with the programs of ``app`` first on PATH."""
     inherited = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
-    return {**inherited, "PATH": f"{app.folder / app.path}{os.pathsep}{os.environ['PATH']}"}
+    folders = [str(app.folder / app.path), os.environ["PATH"]]
+    if _NODE in app.tools and (own := nodejs.programs()):
+        folders.insert(1, str(own))
+    return {**inherited, "PATH": os.pathsep.join(folders)}
 
 
 def _run_once(app: App, step: str, commands: tuple[str, ...], inputs: tuple[str, ...]) -> None:
@@ -58,7 +65,10 @@ def _run_once(app: App, step: str, commands: tuple[str, ...], inputs: tuple[str,
             return
         if not app.folder.is_dir():
             raise Unavailable(f"{app.name}: no such folder")
-        require(app.tools)
+        require(tool for tool in app.tools if tool != _NODE)
+        if step == "setup":
+            # It takes away what the tests need on top of it.
+            (_STAMPS / f"{app.name}.test_setup").unlink(missing_ok=True)
         for command in commands:
             _run(app, command)
         stamp.write_text(wanted)

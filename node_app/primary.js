@@ -1,9 +1,7 @@
 // The first process: it starts the workers, replaces those that die, and stops them all.
-//
-// It also accepts the connections and hands them to the workers one after the other, which is what node:cluster does
-// unless it is told otherwise: workers that accept for themselves may end up with very different numbers of clients.
 
 import cluster from 'node:cluster';
+import { requireFreePort } from './listening.js';
 import { log } from './log.js';
 
 // Starting takes a fraction of a second. A worker that dies sooner than this will probably die again.
@@ -16,7 +14,8 @@ const MOST_FAILED_STARTS = 5;
 const KILL_AFTER_DRAIN_MS = 1000;
 
 /** @param {import('./config.js').Config} config */
-export function supervise({ workers, drainTimeoutMs }) {
+export async function supervise({ host, port, workers, drainTimeoutMs }) {
+  await requireFreePort({ host, port });
   let everListened = false;
   let failedStarts = 0;
   let shortLives = 0;
@@ -28,7 +27,8 @@ export function supervise({ workers, drainTimeoutMs }) {
     const started = Date.now();
     let listening = false;
 
-    worker.once('listening', () => {
+    // node:cluster's own event of this name does not come from a worker with a socket of its own.
+    worker.once('message', () => {
       listening = true;
       failedStarts = 0;
       if (everListened) return;
@@ -69,7 +69,6 @@ export function supervise({ workers, drainTimeoutMs }) {
     }, drainTimeoutMs + KILL_AFTER_DRAIN_MS).unref();
   };
 
-  process.on('SIGTERM', () => stop(0));
-  process.on('SIGINT', () => stop(0));
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(signal, () => stop(0));
   start();
 }

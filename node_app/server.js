@@ -16,7 +16,7 @@ try {
   const config = readConfig(process.env);
   if (cluster.isPrimary) {
     const { supervise } = await import('./primary.js');
-    supervise(config);
+    await supervise(config);
   } else {
     const { serve } = await import('./worker.js');
     await serve(config);

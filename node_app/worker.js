@@ -1,13 +1,10 @@
 // One process of the cluster: it serves until it is told to stop, and then answers what it has accepted.
 
 import { buildApp } from './app.js';
-import { BadSetting } from './config.js';
 import { Database } from './database.js';
+import { listenOptions, listenProblem } from './listening.js';
 import { log } from './log.js';
 
-// As many clients may connect at the same moment as the kernel allows (net.core.somaxconn, mostly 4096). Node's own
-// 511 lets those after them wait a second and more until their system tries again.
-const BACKLOG = 4096;
 // So long after the signal, a request that was on its way to this process must have come in whole.
 const LAST_REQUEST_MS = 1000;
 
@@ -17,14 +14,15 @@ export async function serve(config) {
   const app = buildApp({ database, log, accessLog: config.accessLog });
   const connections = countRequests(app.server);
   try {
-    await app.listen({ host: config.host, port: config.port, backlog: BACKLOG, listenTextResolver });
+    await app.listen({ ...listenOptions(config), listenTextResolver });
   } catch (error) {
-    throw new BadSetting(listenProblem(error, config), { cause: error });
+    throw listenProblem(error, config);
   }
+  process.send('listening');
 
   let stopping = false;
   const stop = async () => {
-    // A terminal sends SIGINT to all processes, and the primary sends SIGTERM after it.
+    // A terminal sends SIGINT or SIGHUP to all processes, and the primary sends SIGTERM after it.
     if (stopping) return;
     stopping = true;
     setTimeout(() => closeUnused(connections), LAST_REQUEST_MS);
@@ -34,8 +32,7 @@ export async function serve(config) {
     await database.close();
     process.exit();
   };
-  process.on('SIGTERM', stop);
-  process.on('SIGINT', stop);
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(signal, stop);
 }
 
 // Node closes the connections that are idle between two requests. One that has sent nothing yet, or half a request, it
@@ -59,13 +56,6 @@ function countRequests(server) {
     });
   });
   return connections;
-}
-
-function listenProblem(error, { host, port }) {
-  if (error.code === 'EADDRINUSE') {
-    return `PORT ${port} is in use on ${host}: stop what listens there, or set another PORT`;
-  }
-  return `HOST ${host}, PORT ${port} cannot be listened on: ${error.code ?? error.message}`;
 }
 
 function listenTextResolver(address) {

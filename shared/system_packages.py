@@ -54,13 +54,6 @@ def _has_java() -> bool:
     return found is not None and int(found[1]) >= 17
 
 
-def _has_node() -> bool:
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        return False
-    version = subprocess.run(["node", "--version"], capture_output=True, text=True).stdout  # v20.20.2
-    return [int(part) for part in version.strip("v\n").split(".")[:2]] >= [20, 19]
-
-
 def _has_python_headers() -> bool:
     return Path(sysconfig.get_paths()["include"], "Python.h").exists()
 
@@ -77,8 +70,6 @@ TOOLS = {
         _library("libssl.so.3", "libssl3"),
         SystemTool("java", _has_java, ("openjdk-17-jdk-headless",)),
         _command("mvn", "maven"),
-        # The database driver needs 20.19. Where the distribution has an older one it stays missing, by this name.
-        SystemTool("node>=20.19", _has_node, ("nodejs", "npm")),
         # For the tests: the web page of locust in a browser, and three machines on one.
         _command("chromium", "chromium"),
         _command("ip", "iproute2"),

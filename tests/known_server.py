@@ -28,7 +28,10 @@ _LOAD_IS_THERE = 50
 
 @dataclass(frozen=True)
 class Reply:
-    """What a request gets, after ``delay_s``; ``ending`` is what happens to the connection: keep, close or reset."""
+    """What a request gets, after ``delay_s``; ``ending`` is what happens to the connection.
+
+    It is kept, closed after the reply, reset in the middle of it, or closed without one (``unanswered``).
+    """
 
     counted_as: str = "ok"
     delay_s: float = 0.005
@@ -53,6 +56,7 @@ BEHAVIOURS: dict[str, Callable[[int], Reply]] = {
     "always-wrong": lambda number: Reply("wrong", body=b'{"wrong":true}'),
     "closes": lambda number: CLOSES,
     "each-fiftieth-reset": each(50, RESETS),
+    "each-fifth-unanswered": each(5, Reply("unanswered", delay_s=0.3, ending="unanswered")),
     "closes-and-resets": each(4, RESETS, CLOSES),
     "each-hundredth-too-late": each(100, Reply("late", delay_s=TOO_LATE_S)),
     "each-hundredth-never": each(100, Reply("never")),
@@ -149,6 +153,9 @@ class Client(asyncio.Protocol):
         if self.transport.is_closing():
             return
         server.counts[reply.counted_as] += 1
+        if reply.ending == "unanswered":
+            self.transport.close()
+            return
         if reply.ending == "reset":
             self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf of")
             # The bytes go out before the reset does.

