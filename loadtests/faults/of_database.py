@@ -1,13 +1,17 @@
 """What the database can do to a server: be away, die, freeze, be slow, drop connections, fail, step down."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from loadtests.faults.arena import (
+    CLIENTS,
     GRACE_S,
+    HANGS_AFTER_S,
     HEALTHY_WITHIN_S,
     Arena,
     Finding,
@@ -16,9 +20,8 @@ from loadtests.faults.arena import (
     require_clean_log,
     seconds_until,
     status_of,
-    told,
 )
-from loadtests.server import LOOPBACK
+from loadtests.server import LOOPBACK, Server
 from shared.seed import seed
 
 _FAULT_BEGINS_S = 1.0
@@ -49,34 +52,41 @@ def not_there_at_start(arena: Arena) -> Finding:
 
 
 def killed(arena: Arena) -> Finding:
-    def fault() -> None:
+    @contextmanager
+    def fault() -> Iterator[None]:
         arena.signal_database(signal.SIGKILL)
         seconds_until(lambda: not _answers(arena), 5)
+        yield
+        arena.start_database()
 
-    return _while_loaded(arena, fault, arena.start_database, lasts_s=5)
+    return _served_while(arena, fault(), lasts_s=5)
 
 
 def frozen(arena: Arena) -> Finding:
-    return _while_loaded(
-        arena,
-        lambda: arena.signal_database(signal.SIGSTOP),
-        lambda: arena.signal_database(signal.SIGCONT),
-        lasts_s=10,
-    )
+    @contextmanager
+    def fault() -> Iterator[None]:
+        arena.signal_database(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            arena.signal_database(signal.SIGCONT)
+
+    return _served_while(arena, fault(), lasts_s=10)
 
 
 def slow(arena: Arena) -> Finding:
     """3 s on one find in ten, and no request may take more than 2."""
-    return _with_failing_finds(arena, {"activationProbability": 0.1}, blockConnection=True, blockTimeMS=3000)
+    fault = arena.failing_finds({"activationProbability": 0.1}, blockConnection=True, blockTimeMS=3000)
+    return _served_while(arena, fault)
 
 
 def drops_connections(arena: Arena) -> Finding:
-    return _with_failing_finds(arena, closeConnection=True)
+    return _served_while(arena, arena.failing_finds(closeConnection=True))
 
 
 def answers_with_errors(arena: Arena) -> Finding:
     # 50, MaxTimeMSExpired: an error of the operation and not of the server's state.
-    return _with_failing_finds(arena, errorCode=50)
+    return _served_while(arena, arena.failing_finds(errorCode=50))
 
 
 def primary_steps_down(arena: Arena) -> Finding:
@@ -92,17 +102,15 @@ def primary_steps_down(arena: Arena) -> Finding:
             if primary is None:
                 raise RuntimeError("the replica set elected no primary")
             seed(alone.uri, "articles")
+
+            @contextmanager
+            def fault() -> Iterator[None]:
+                client.admin.command({"replSetStepDown": 3, "force": True})
+                yield
+                seconds_until(lambda: bool(client.admin.command("hello")["isWritablePrimary"]), 20)
+
             with arena.server(uri=f"mongodb://{address}/?replicaSet=faults") as server:
-                watched = Watched(arena, server)
-                with arena.load(server) as load:
-                    load.wait_until(_FAULT_BEGINS_S)
-                    client.admin.command({"replSetStepDown": 3, "force": True})
-                    seconds_until(lambda: bool(client.admin.command("hello")["isWritablePrimary"]), 20)
-                    over_s = load.now_s
-                    load.wait_until(over_s + _AFTERWARDS_S)
-                finding = judge(load.requests, over_s)
-                watched.require_unharmed(finding)
-                return finding
+                return _under_load(arena, server, fault(), lasts_s=0)
     finally:
         alone.stop_database()
 
@@ -111,53 +119,38 @@ def pool_exhausted(arena: Arena) -> Finding:
     """20 clients, a pool of 2 for each process, finds of 0.8 s, and 1 s to wait for a connection."""
     timeout_ms = 1000
     arena.start_database()
+    fault = arena.failing_finds(blockConnection=True, blockTimeMS=800)
     with arena.server(MONGODB_MAX_POOL_SIZE="2", DB_TIMEOUT_MS=str(timeout_ms)) as server:
-        watched = Watched(arena, server)
-        with arena.load(server, clients=20) as load:
-            load.wait_until(_FAULT_BEGINS_S)
-            with arena.failing_finds(blockConnection=True, blockTimeMS=800):
-                load.wait_until(_FAULT_BEGINS_S + _SHORT_FAULT_S)
-            over_s = load.now_s
-            load.wait_until(over_s + _AFTERWARDS_S)
-        finding = judge(load.requests, over_s, hangs_after_s=timeout_ms / 1000 + GRACE_S)
-        watched.require_unharmed(finding)
-        return finding
+        return _under_load(arena, server, fault, clients=20, hangs_after_s=timeout_ms / 1000 + GRACE_S)
 
 
-def _with_failing_finds(arena: Arena, mode: Any = "alwaysOn", **data: Any) -> Finding:
+def _served_while(arena: Arena, fault: AbstractContextManager[None], lasts_s: float = _SHORT_FAULT_S) -> Finding:
     arena.start_database()
     with arena.server() as server:
-        watched = Watched(arena, server)
-        with arena.load(server) as load:
-            load.wait_until(_FAULT_BEGINS_S)
-            with arena.failing_finds(mode, **data):
-                load.wait_until(_FAULT_BEGINS_S + _SHORT_FAULT_S)
-            over_s = load.now_s
-            load.wait_until(over_s + _AFTERWARDS_S)
-        finding = judge(load.requests, over_s)
-        watched.require_unharmed(finding)
-        return finding
+        return _under_load(arena, server, fault, lasts_s=lasts_s)
 
 
-def _while_loaded(arena: Arena, begin: Any, end: Any, lasts_s: float) -> Finding:
-    arena.start_database()
-    with arena.server() as server:
-        watched = Watched(arena, server)
-        with arena.load(server) as load:
-            load.wait_until(_FAULT_BEGINS_S)
-            begin()
-            try:
-                load.wait_until(_FAULT_BEGINS_S + lasts_s)
-            finally:
-                end()
-            over_s = load.now_s
-            load.wait_until(over_s + _AFTERWARDS_S)
-        alive, _ = status_of(server, "/sleep?ms=0")
-        finding = judge(load.requests, over_s)
-        finding.require(alive == 200, "/sleep?ms=0 not answered")
-        watched.require_unharmed(finding)
-        finding.seen = told(finding)
-        return finding
+def _under_load(
+    arena: Arena,
+    server: Server,
+    fault: AbstractContextManager[None],
+    lasts_s: float = _SHORT_FAULT_S,
+    clients: int = CLIENTS,
+    hangs_after_s: float = HANGS_AFTER_S,
+) -> Finding:
+    """Load ``server`` before, while and after the block of ``fault`` lasts, and judge what its clients saw."""
+    watched = Watched(arena, server)
+    with arena.load(server, clients=clients) as load:
+        load.wait_until(_FAULT_BEGINS_S)
+        with fault:
+            load.wait_until(_FAULT_BEGINS_S + lasts_s)
+        over_s = load.now_s
+        load.wait_until(over_s + _AFTERWARDS_S)
+    alive, _ = status_of(server, "/sleep?ms=0")
+    finding = judge(load.requests, over_s, hangs_after_s=hangs_after_s)
+    finding.require(alive == 200, "/sleep?ms=0 not answered")
+    watched.require_unharmed(finding)
+    return finding
 
 
 def _answers(arena: Arena) -> bool:
