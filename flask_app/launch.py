@@ -44,8 +44,9 @@ def main(arguments: list[str]) -> int:
     config = load()
     try:
         _require_free_port(config.host, config.port)
+        allowed = _allow_open_files(config)
         if arguments[0] == "uwsgi-threads":
-            _require_open_files(_threads(config))
+            _require_open_files(_threads(config), allowed)
     except BadSetting as reason:
         print(reason, file=sys.stderr)
         return 2
@@ -118,11 +119,25 @@ def _threads(config: Config) -> int:
     return config.threads or -(-_UWSGI_THREADS // (config.workers or usable_cpus()))
 
 
-def _require_open_files(threads: int) -> None:
-    # Each thread waits in an epoll of its own beside the connection that it serves, and one that gets none writes
-    # thousands of lines a second.
-    needed = 2 * threads + _OTHER_FILES
-    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+def _allow_open_files(config: Config) -> int:
+    """Raise the limit of open files, mostly 1024, to what the settings need, or can have; return what it is now."""
+    needed = max(config.worker_connections + config.max_pool_size, _files_of(_threads(config))) + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return needed
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return allowed
+
+
+def _files_of(threads: int) -> int:
+    # Each thread waits in an epoll of its own beside the connection that it serves.
+    return 2 * threads
+
+
+def _require_open_files(threads: int, allowed: int) -> None:
+    # A thread of uWSGI that gets no epoll writes thousands of lines a second.
+    needed = _files_of(threads) + _OTHER_FILES
     if allowed < needed:
         raise BadSetting(
             f"THREADS={threads} needs {needed} open files for each process, and the limit is {allowed}: "

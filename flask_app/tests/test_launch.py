@@ -1,5 +1,7 @@
 """``python launch.py``: what stops the start, and that gevent patches where it must and nowhere else."""
 
+import re
+import resource
 import socket
 import subprocess
 import sys
@@ -72,6 +74,17 @@ def test_a_port_that_another_server_of_ours_listens_on_is_not_shared(start: Star
     server = start(ANY_STACK)
     assert [launch(stack, PORT=str(server.port))[0] for stack in COMMANDS] == [2] * len(COMMANDS)
     assert server.answers()
+
+
+def test_the_soft_limit_of_open_files_is_raised(start: Start) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        server = start("gunicorn-gevent", WORKER_CONNECTIONS="400", MONGODB_MAX_POOL_SIZE="10", THREADS="2")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    limits = Path(f"/proc/{server.process.pid}/limits").read_text()
+    assert re.search(r"^Max open files +4[0-9][0-9] ", limits, re.MULTILINE)
 
 
 def test_a_program_that_is_not_installed_is_one_line(tmp_path: Path) -> None:
