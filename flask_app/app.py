@@ -32,6 +32,9 @@ def create_app(articles: Articles) -> Flask:
         # RFC 9112, 3.2: two servers in a row could take such a request for different sites. Not every server looks.
         if request.environ["SERVER_PROTOCOL"] == "HTTP/1.1" and "HTTP_HOST" not in request.environ:
             raise BadRequest("no Host header")
+        # gunicorn reads a chunked body after the reply, so a handler would run before it is known to be well formed.
+        if request.method in ("GET", "HEAD") and "HTTP_TRANSFER_ENCODING" in request.environ:
+            raise BadRequest("a body of unknown length")
         # Werkzeug decodes it as UTF-8 and would fail.
         if not request.query_string.isascii():
             raise BadRequest("the query has letters that are not percent-encoded")

@@ -76,8 +76,10 @@ export function buildApp({ database, log, accessLog = false }) {
   app.addHook('onRequest', (request, reply, done) => {
     const { httpVersion } = request.raw;
     const noHost = httpVersion === '1.1' && request.headers.host === undefined;
+    // A handler would run before a chunked body is known to be well formed, and none takes one.
+    const chunked = request.headers['transfer-encoding'] !== undefined && /^(GET|HEAD)$/.test(request.method);
     // Node's parser lets HTTP/0.9 through.
-    if (noHost || httpVersion < '1.0') badRequest(request, reply);
+    if (noHost || chunked || httpVersion < '1.0') badRequest(request, reply);
     else if (request.is404) notFound(request, reply);
     else done();
   });

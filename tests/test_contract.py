@@ -1,5 +1,6 @@
 """docs/contract.md row by row, on every stack."""
 
+import http.client
 import json
 import socket
 import time
@@ -148,3 +149,18 @@ def _read_until(client: socket.socket, end: bytes) -> bool:
 def _other_reads(mongo: MongoClient[Document]) -> dict[str, int]:
     commands = mongo.admin.command("serverStatus")["metrics"]["commands"]
     return {name: int(commands[name]["total"]) for name in ("aggregate", "count", "distinct", "getMore", "killCursors")}
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_body_of_unknown_length_reaches_no_handler(server: Server, mongo: MongoClient[Document], method: str) -> None:
+    before = finds(mongo)
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=5)
+    try:
+        connection.request(method, "/mongo", iter([b"a body"]), {"Transfer-Encoding": "chunked"}, encode_chunked=True)
+        assert connection.getresponse().status == 400
+    except ConnectionError:
+        pass  # uWSGI's way to refuse what is no HTTP for it
+    finally:
+        connection.close()
+    assert finds(mongo) == before
+    assert ask(server, "/mongo").status == 200

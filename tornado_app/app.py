@@ -41,6 +41,11 @@ class Endpoint(RequestHandler):
     def compute_etag(self) -> None:
         """No ETag: it would be a hash of each body, for clients that send it back."""
 
+    def prepare(self) -> None:
+        # No path takes a body, and on other servers a handler would run before this one is known to be well formed.
+        if self.request.method in ("GET", "HEAD") and "Transfer-Encoding" in self.request.headers:
+            raise HTTPError(400)
+
     async def get(self) -> None:
         raise HTTPError(405)
 

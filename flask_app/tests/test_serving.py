@@ -94,7 +94,8 @@ def test_what_is_no_request_is_neither_answered_as_one_nor_traced(stack: str, st
     unread = b"POST /mongo HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
     assert b'{"slept_ms":0}' not in everything_after(server, unread + body)
     assert b'{"slept_ms":0}' not in everything_after(server, unread, body)
-    for nonsense in (b"nonsense\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"):
+    chunked = b"GET /sleep?ms=0 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n"
+    for nonsense in (b"nonsense\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", chunked):
         reply = everything_after(server, nonsense)
         assert reply == b"" or b" 400 " in reply.splitlines()[0]
     assert server.answers()

@@ -45,7 +45,8 @@ def worker_killed(arena: Arena) -> Finding:
         if not workers:
             raise DoesNotApply("one process: what restarts it is what started it")
         before = len(server.processes())
-        with arena.load(server, clients=8, fresh=True) as load:
+        # So slow that some are under way in the worker, whenever it dies.
+        with arena.load(server, path="/sleep?ms=100", clients=8, fresh=True) as load:
             load.wait_until(_SIGNAL_AT_S)
             workers[-1].kill()
             killed_s = load.now_s

@@ -176,6 +176,7 @@ test('is not confused by a GET with a body', async () => {
 for (const [what, request, status] of [
   ['no HTTP at all', '\x16\x03\x01\x02\r\n\r\n', 400],
   ['a wrong length', 'GET /mongo HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n', 400],
+  ['chunks', 'GET /mongo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n', 400],
   ['no Host', 'GET /mongo HTTP/1.1\r\n\r\n', 400],
   ['a head without end', `GET /mongo HTTP/1.1\r\nHost: x\r\nX: ${'a'.repeat(20_000)}\r\n\r\n`, 431],
   ['CONNECT', 'CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n', 405],

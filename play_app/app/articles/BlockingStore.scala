@@ -22,6 +22,9 @@ final class BlockingStore(settings: Settings) extends DocumentStore[BsonDocument
     .builder()
     .applyToClusterSettings(_.serverSelectionTimeout(2, TimeUnit.SECONDS): Unit)
     .applyToSocketSettings(_.connectTimeout(1, TimeUnit.SECONDS): Unit)
+    // Now and then the driver does not wake its monitor when a connection breaks, and then the next heartbeat is what
+    // finds the server again: with the default of 10 s nothing was served for that long (one of 8 runs of `make faults`).
+    .applyToServerSettings(_.heartbeatFrequency(1, TimeUnit.SECONDS): Unit)
     .applyToConnectionPoolSettings(_.maxSize(settings.poolSize.getOrElse(settings.threads)): Unit)
     // Last, so that what it says wins.
     .applyConnectionString(uri)

@@ -35,7 +35,7 @@ final private class DrainingServer(context: ServerProvider.Context, connections:
     new CombinedChannelDuplexHandler(super.newRequestHandler(), new ChannelOutboundHandlerAdapter) {
       override def handlerAdded(context: ChannelHandlerContext): Unit = {
         context.pipeline
-          .addBefore("http-handler", "malformed-requests", MalformedRequests)
+          .addBefore("http-handler", "malformed-requests", new MalformedRequests)
           .addBefore(context.name, "draining", new DrainableConnection(connections))
         super.handlerAdded(context)
       }

@@ -1,17 +1,29 @@
 package articles
 
-import io.netty.channel.ChannelHandler.Sharable
 import io.netty.channel.{ ChannelHandlerContext, ChannelInboundHandlerAdapter }
 import io.netty.handler.codec.DecoderResult
-import io.netty.handler.codec.http.{ HttpHeaderNames, HttpRequest, HttpVersion }
+import io.netty.handler.codec.http.{ HttpHeaderNames, HttpHeaderValues, HttpMethod, HttpRequest, HttpVersion }
+import io.netty.util.ReferenceCountUtil
 
-/** Prepares the requests that Play's Netty backend would answer in plain text, or close without an answer and log. */
-@Sharable
-private object MalformedRequests extends ChannelInboundHandlerAdapter {
-  private val StrayPercent  = "%(?![0-9a-fA-F]{2})".r
-  private val ContentLength = "[0-9]{1,18}".r
+/** Prepares the requests of one connection that Play's Netty backend would answer in plain text, close without an
+  * answer and log, or read in another way than a server in front of it.
+  */
+final private class MalformedRequests extends ChannelInboundHandlerAdapter {
+  import MalformedRequests._
+
+  private var isLast  = false
+  private var isEnded = false
 
   override def channelRead(context: ChannelHandlerContext, message: Any): Unit = {
+    if (isLast && message.isInstanceOf[HttpRequest]) isEnded = true
+    if (isEnded) ReferenceCountUtil.release(message): Unit
+    else {
+      prepare(message)
+      context.fireChannelRead(message): Unit
+    }
+  }
+
+  private def prepare(message: Any): Unit =
     message match {
       case request: HttpRequest =>
         // As browsers and most servers read it: a % that starts no escape is a character like another.
@@ -28,8 +40,20 @@ private object MalformedRequests extends ChannelInboundHandlerAdapter {
           request.headers.remove(HttpHeaderNames.CONTENT_LENGTH)
           request.setDecoderResult(DecoderResult.failure(new IllegalArgumentException("Content-Length")))
         }
+        if (request.headers.contains(HttpHeaderNames.TRANSFER_ENCODING)) {
+          // Netty has dropped a Content-Length beside it, so what follows may be a body for whoever is in front of this
+          // server: it must not be taken for a request.
+          isLast = true
+          request.headers.set(HttpHeaderNames.CONNECTION, HttpHeaderValues.CLOSE)
+          // A handler would run before the body is known to be well formed, and none takes one.
+          if (request.method == HttpMethod.GET || request.method == HttpMethod.HEAD)
+            request.setDecoderResult(DecoderResult.failure(new IllegalArgumentException("Transfer-Encoding")))
+        }
       case _ =>
     }
-    context.fireChannelRead(message): Unit
-  }
+}
+
+private object MalformedRequests {
+  private val StrayPercent  = "%(?![0-9a-fA-F]{2})".r
+  private val ContentLength = "[0-9]{1,18}".r
 }

@@ -116,6 +116,19 @@ final class ServerSuite extends munit.FunSuite {
     assert(System.nanoTime() - started >= ms.toInt * 1000000L)
   }
 
+  test("what follows a request with both lengths is not taken for another") {
+    Using.resource(new Socket("127.0.0.1", server.mainAddress.getPort)) { socket =>
+      val lengths = "Content-Length: 60\r\nTransfer-Encoding: chunked"
+      val hidden  = "GET /sleep?ms=0 HTTP/1.1\r\nHost: test\r\n\r\n"
+      socket.getOutputStream.write(
+        s"POST /sleep HTTP/1.1\r\nHost: test\r\n$lengths\r\n\r\n0\r\n\r\n$hidden".getBytes
+      )
+      val replies = new String(socket.getInputStream.readAllBytes(), UTF_8)
+      assert(clue(replies).startsWith("HTTP/1.1 405 "))
+      assert(!replies.contains("slept_ms"))
+    }
+  }
+
   for {
     (request, status, body) <- Seq(
       ("GET /sleep?ms=%zz HTTP/1.1", 400, """{"error":"ms must be an integer from 0 to 10000"}"""),
@@ -123,6 +136,7 @@ final class ServerSuite extends munit.FunSuite {
       ("GET /%zz HTTP/1.1", 404, """{"error":"not found"}"""),
       ("GET /sleep HTTP/1.1\r\nContent-Length: abc", 400, """{"error":"bad request"}"""),
       ("GET /sleep HTTP/1.1\r\nContent-Length: 99999999999999999999", 400, """{"error":"bad request"}"""),
+      ("GET /sleep HTTP/1.1\r\nTransfer-Encoding: chunked", 400, """{"error":"bad request"}"""),
       (s"GET /${"a" * 5000} HTTP/1.1", 414, """{"error":"bad request"}"""),
       ("HELLO", 400, """{"error":"bad request"}""")
     )
