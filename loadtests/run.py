@@ -23,16 +23,17 @@ _STOPPED = 0
 def run(stack: Stack) -> int:
     """Serve in the foreground until a signal or the server's own end; return the exit status."""
     server = _prepared(stack)
-    try:
-        with stopped_by_signals():
+    # The drain is inside too: a terminal that closes sends SIGHUP twice.
+    with stopped_by_signals():
+        try:
             server.start()
             server.wait_until_ready()
             _say(_invitation(server))
             status = server.wait()
-    except Stopped:
-        _say(f"{stack.name}: answering what was accepted, then stopping (again to stop at once)")
-        _drain(server)
-        return _STOPPED
+        except Stopped:
+            _say(f"{stack.name}: answering what was accepted, then stopping (again to stop at once)")
+            _drain(server)
+            return _STOPPED
     _say(f"{stack.name} ended by itself with status {status}")
     return status or 1
 

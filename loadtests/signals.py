@@ -1,9 +1,12 @@
 """Ctrl-C, SIGTERM and a closed terminal as an exception, so that everything started is stopped on the way out."""
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+_AGAIN_AFTER_S = 0.01
 
 
 class Stopped(BaseException):
@@ -20,7 +23,17 @@ def stopped_by_signals() -> Iterator[None]:
             signal.signal(each, signal.SIG_IGN)
         raise Stopped(number)
 
+    def stop_after_all(unraisable: "sys.UnraisableHookArgs") -> None:
+        # The signal has met the finalizer of an object, out of which Python lets no exception.
+        if isinstance(unraisable.exc_value, Stopped):
+            signal.signal(signal.SIGALRM, stop)
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_AFTER_S)
+        else:
+            hook(unraisable)
+
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    hook = sys.unraisablehook
+    sys.unraisablehook = stop_after_all
     for number in previous:
         signal.signal(number, stop)
     try:
@@ -28,3 +41,4 @@ def stopped_by_signals() -> Iterator[None]:
     finally:
         for number, action in previous.items():
             signal.signal(number, action)
+        sys.unraisablehook = hook

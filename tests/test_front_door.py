@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from loadtests.signals import Stopped, stopped_by_signals
 from loadtests.stacks import ROOT, Stack, stacks
 from shared.mongod import Mongod, free_port
 from tests.conftest import chosen_stacks, prepared
@@ -204,3 +205,14 @@ def _answers(port: int) -> bool:
             return bool(reply.status == 200)
     except OSError:
         return False
+
+
+def test_a_signal_that_meets_a_finalizer_is_not_lost() -> None:
+    class Finalized:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)  # the signal's handler runs in here
+
+    with pytest.raises(Stopped), stopped_by_signals():
+        Finalized()
+        time.sleep(10)

@@ -29,7 +29,7 @@ CASES = {
         Case("database-errors", "database answers with errors for 3 s", of_database.answers_with_errors),
         Case("primary-steps-down", "primary steps down", of_database.primary_steps_down),
         Case("pool-exhausted", "pool exhausted: 20 clients, 2 connections", of_database.pool_exhausted),
-        Case("worker-killed", "worker killed (SIGKILL)", of_processes.worker_killed),
+        Case("worker-killed", "worker killed (SIGKILL)", of_processes.worker_killed, in_tests=True),
         Case("sigterm", "SIGTERM under load", of_processes.sigterm, in_tests=True),
         Case("sigint", "SIGINT under load", of_processes.sigint, in_tests=True),
         Case("sighup", "SIGHUP under load", of_processes.sighup, in_tests=True),
