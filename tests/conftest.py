@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -39,6 +40,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         applies = [marker.kwargs["applies"] for marker in metafunc.definition.iter_markers("stacks_that")]
         found = [stack for stack in chosen_stacks() if all(each(stack) for each in applies)]
         metafunc.parametrize("stack", found, ids=[stack.name for stack in found], scope="session", indirect=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_as_in_a_terminal() -> None:
+    """Let servers hear SIGINT and SIGHUP under ``nohup`` too: what is ignored here would be ignored by them."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            # A handler, unlike SIG_DFL, lets these tests go on and is not inherited.
+            signal.signal(number, lambda *_: None)
 
 
 def prepared(app: App, prepare: Callable[[App], None] = toolchain.prepare) -> None:
