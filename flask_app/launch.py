@@ -120,7 +120,7 @@ def _threads(config: Config) -> int:
 
 
 def _allow_open_files(config: Config) -> int:
-    """Raise the limit of open files, mostly 1024, to what the settings need, or can have; return what it is now."""
+    """Raise the limit of open files, mostly 1024, to what the settings need; return as many of those as it allows."""
     needed = max(config.worker_connections + config.max_pool_size, _files_of(_threads(config))) + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:

@@ -39,6 +39,7 @@ def stopped_by_signals() -> Iterator[None]:
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, action in previous.items():
             signal.signal(number, action)
         sys.unraisablehook = hook

