@@ -91,6 +91,8 @@ def start(home: Path, port: int, options: Sequence[str] = ()) -> Mongod:
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
         # Failpoints, with which the tests and the bench inject latency and failures. It listens on loopback only.
         *("--setParameter", "enableTestCommands=1"),
+        # Every 5 minutes it looks after its sessions, with a find of its own among those that are counted: once a day.
+        *("--setParameter", "logicalSessionRefreshMillis=86400000"),
         *options,
     ]
     log.unlink(missing_ok=True)

@@ -176,3 +176,8 @@ class TestOwnMongod:
             left = mongod.running(tmp_path)
             if left:
                 mongod.stop(left)
+
+    def test_adds_no_finds_of_its_own_to_those_that_are_counted(self, mongo: MongoClient[Document]) -> None:
+        """It makes one at each refresh of its sessions: by default every 5 minutes, in the midst of a count."""
+        refresh = mongo.admin.command("getParameter", logicalSessionRefreshMillis=1)
+        assert refresh["logicalSessionRefreshMillis"] >= 3_600_000
