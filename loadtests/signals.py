@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_ASKED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AGAIN_AFTER_S = 0.01
 
 
@@ -19,19 +20,18 @@ def stopped_by_signals() -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         # A second Ctrl-C must not interrupt the stopping itself half-way.
-        for each in previous:
+        for each in _ASKED_BY:
             signal.signal(each, signal.SIG_IGN)
         raise Stopped(number)
 
     def stop_after_all(unraisable: "sys.UnraisableHookArgs") -> None:
         # The signal has met the finalizer of an object, out of which Python lets no exception.
         if isinstance(unraisable.exc_value, Stopped):
-            signal.signal(signal.SIGALRM, stop)
             signal.setitimer(signal.ITIMER_REAL, _AGAIN_AFTER_S)
         else:
             hook(unraisable)
 
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    previous = {number: signal.getsignal(number) for number in (*_ASKED_BY, signal.SIGALRM)}
     hook = sys.unraisablehook
     sys.unraisablehook = stop_after_all
     for number in previous:
