@@ -2,14 +2,19 @@
 
 import sys
 
-from loadtests import agent, chores, command, demo_sleep, locust_limit, scenarios, toolchain
+from loadtests.battle import command
 from loadtests.faults import document, matrix, soak
-from loadtests.results import CannotWrite
+from loadtests.machines import agent
+from loadtests.measure.wrk import WrkFailed
+from loadtests.results.file import CannotWrite
 from loadtests.run import load_by_hand, run
-from loadtests.server import StackFailed
+from loadtests.scenarios import command as scenarios
+from loadtests.scenarios import demo as demo_sleep
+from loadtests.scenarios import limit as locust_limit
 from loadtests.settings import BadSetting
-from loadtests.stacks import named
-from loadtests.wrk import WrkFailed
+from loadtests.stacks import chores, toolchain
+from loadtests.stacks.catalogue import named
+from loadtests.stacks.server import StackFailed
 from shared.seed import NotSeeded
 from shared.system_packages import Unavailable
 

@@ -6,13 +6,13 @@ import subprocess
 import sys
 from types import FrameType
 
-from loadtests import toolchain
-from loadtests.bodies import PATHS
-from loadtests.server import LOOPBACK, Server, require_free_port
+from loadtests.measure.wrk import Load
 from loadtests.settings import duration_s, endpoints, is_loopback, whole_number
 from loadtests.signals import Stopped, stopped_by_signals
-from loadtests.stacks import Stack
-from loadtests.wrk import Load
+from loadtests.stacks import toolchain
+from loadtests.stacks.bodies import PATHS
+from loadtests.stacks.catalogue import Stack
+from loadtests.stacks.server import LOOPBACK, Server, require_free_port
 from shared.address import database_name, database_uri, without_password
 from shared.seed import NotSeeded, seed
 from shared.system_packages import require

@@ -13,10 +13,10 @@ import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from loadtests import toolchain
-from loadtests.server import Server
 from loadtests.settings import words
-from loadtests.stacks import App, Stack, stacks
+from loadtests.stacks import toolchain
+from loadtests.stacks.catalogue import App, Stack, stacks
+from loadtests.stacks.server import Server
 from shared import mongod
 from shared.documents import Document
 from shared.mongod import Mongod, free_port

@@ -9,7 +9,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from loadtests.server import Server
+from loadtests.stacks.server import Server
 from shared.documents import Document
 
 

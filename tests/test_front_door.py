@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from loadtests.signals import Stopped, stopped_by_signals
-from loadtests.stacks import ROOT, Stack, stacks
+from loadtests.stacks.catalogue import ROOT, Stack, stacks
 from shared.mongod import Mongod, free_port
 from tests.conftest import chosen_stacks, prepared
 from tests.exchange import wait_until

@@ -13,11 +13,11 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from loadtests.bodies import EXPECTED
-from loadtests.costs import pss_bytes
-from loadtests.observer import KnownLoad, Outcome, Request
-from loadtests.server import LOOPBACK, Server, StackFailed
-from loadtests.stacks import Stack
+from loadtests.measure.costs import pss_bytes
+from loadtests.measure.observer import KnownLoad, Outcome, Request
+from loadtests.stacks.bodies import EXPECTED
+from loadtests.stacks.catalogue import Stack
+from loadtests.stacks.server import LOOPBACK, Server, StackFailed
 from shared import mongod
 from shared.mongod import Mongod, free_port
 from shared.seed import seed

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from loadtests.faults import of_clients, of_database, of_processes
 from loadtests.faults.arena import Arena, Finding
-from loadtests.stacks import Stack
+from loadtests.stacks.catalogue import Stack
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from loadtests.faults.cases import CASES, HOLDS, NOT_APPLICABLE, PROPERTY
 from loadtests.faults.soak import Sample, told
-from loadtests.results import FOLDER, CannotWrite
+from loadtests.results.file import FOLDER, CannotWrite
 from loadtests.settings import BadSetting
-from loadtests.stacks import ROOT, stacks
+from loadtests.stacks.catalogue import ROOT, stacks
 
 Row = dict[str, Any]
 _LATEST = FOLDER / "faults" / "faults.json"

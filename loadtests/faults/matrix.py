@@ -8,18 +8,18 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from loadtests import toolchain
-from loadtests.environment import describe
+from loadtests.battle.terminal import minutes
 from loadtests.faults.arena import Arena, DoesNotApply, Finding
 from loadtests.faults.cases import BROKEN, CASES, HOLDS, NOT_APPLICABLE, PROPERTY, Case, exception
 from loadtests.faults.document import markdown, matrix, properties, seen
-from loadtests.processes import die_with_parent
-from loadtests.results import FOLDER, CannotWrite
-from loadtests.server import StackFailed, raise_open_file_limit
+from loadtests.machines.description import describe
+from loadtests.results.file import FOLDER, CannotWrite
 from loadtests.settings import BadSetting, words
 from loadtests.signals import Stopped, stopped_by_signals
-from loadtests.stacks import ROOT, Stack, named, stacks
-from loadtests.terminal import minutes
+from loadtests.stacks import toolchain
+from loadtests.stacks.catalogue import ROOT, Stack, named, stacks
+from loadtests.stacks.processes import die_with_parent
+from loadtests.stacks.server import StackFailed, raise_open_file_limit
 from shared import mongod
 from shared.system_packages import Unavailable
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from loadtests.bodies import EXPECTED
 from loadtests.faults.arena import (
     GRACE_S,
     HEALTHY_WITHIN_S,
@@ -24,8 +23,9 @@ from loadtests.faults.arena import (
     told,
 )
 from loadtests.faults.crowd import Crowd
-from loadtests.observer import ask_once
-from loadtests.server import Server
+from loadtests.measure.observer import ask_once
+from loadtests.stacks.bodies import EXPECTED
+from loadtests.stacks.server import Server
 
 _REQUEST = b"GET /mongo HTTP/1.1\r\nHost: x\r\n\r\n"
 # Beginnings of requests. That the handler of a GET was reached shows in the database; a POST can only hide another.

@@ -21,7 +21,7 @@ from loadtests.faults.arena import (
     seconds_until,
     status_of,
 )
-from loadtests.server import LOOPBACK, Server
+from loadtests.stacks.server import LOOPBACK, Server
 from shared.seed import seed
 
 _FAULT_BEGINS_S = 1.0

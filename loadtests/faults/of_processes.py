@@ -25,10 +25,10 @@ from loadtests.faults.arena import (
     told,
 )
 from loadtests.faults.crowd import Crowd
-from loadtests.observer import Outcome
-from loadtests.processes import session_members
-from loadtests.server import DRAIN_TIMEOUT_S, LOOPBACK, Server
-from loadtests.stacks import ROOT
+from loadtests.measure.observer import Outcome
+from loadtests.stacks.catalogue import ROOT
+from loadtests.stacks.processes import session_members
+from loadtests.stacks.server import DRAIN_TIMEOUT_S, LOOPBACK, Server
 from shared.mongod import free_port
 
 _SIGNAL_AT_S = 1.0

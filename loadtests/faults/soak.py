@@ -11,15 +11,15 @@ from statistics import mean, median
 
 import psutil
 
-from loadtests import toolchain
-from loadtests.bodies import EXPECTED
-from loadtests.costs import pss_bytes
-from loadtests.observer import KnownLoad, Outcome
-from loadtests.results import FOLDER, CannotWrite
-from loadtests.server import Server
+from loadtests.measure.costs import pss_bytes
+from loadtests.measure.observer import KnownLoad, Outcome
+from loadtests.results.file import FOLDER, CannotWrite
 from loadtests.settings import BadSetting, whole_number
 from loadtests.signals import Stopped, stopped_by_signals
-from loadtests.stacks import named
+from loadtests.stacks import toolchain
+from loadtests.stacks.bodies import EXPECTED
+from loadtests.stacks.catalogue import named
+from loadtests.stacks.server import Server
 from shared.address import database_name, database_uri
 from shared.mongod import free_port
 from shared.seed import seed

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loadtests.estimates import difference
+from loadtests.judge.estimates import difference
 from loadtests.report.reading import (
     DOCUMENTS,
     Column,

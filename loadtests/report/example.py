@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from loadtests.report.answers import headlines, how_sure
-from loadtests.report.drawing import WIDE, colour, svg
+from loadtests.report.drawing.svg import WIDE, colour, svg
 from loadtests.report.page import NAME, doubts, page
 from loadtests.report.reading import Results, measured_endpoints
-from loadtests.report.successes import ranking_of
+from loadtests.report.sections.successes import ranking_of
 from loadtests.settings import BadSetting
-from loadtests.stacks import ROOT
+from loadtests.stacks.catalogue import ROOT
 
 FOLDER = ROOT / "docs" / "example"
 PICTURE = "ranking.svg"

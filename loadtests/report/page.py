@@ -9,12 +9,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from loadtests import results as results_file
 from loadtests.faults import document
-from loadtests.report import answers, article, cost, latency, slow_database, successes
-from loadtests.report.drawing import NARROW, PALETTE, WIDE, inline
-from loadtests.report.figure import Figure, Table, megabytes
-from loadtests.report.in_2014 import in_2014
+from loadtests.report import answers, article
+from loadtests.report.drawing.svg import NARROW, PALETTE, WIDE, inline
 from loadtests.report.reading import (
     Column,
     Entrant,
@@ -27,10 +24,14 @@ from loadtests.report.reading import (
     in_words,
     measured_endpoints,
 )
-from loadtests.stacks import ROOT
+from loadtests.report.sections import cost, latency, slow_database, successes
+from loadtests.report.sections.exhibit import Figure, Table, megabytes
+from loadtests.report.sections.in_2014 import in_2014
+from loadtests.results import file as results_file
+from loadtests.stacks.catalogue import ROOT
 
 NAME = "report.html"
-_HERE = Path(__file__).parent
+_TEMPLATES = Path(__file__).with_name("templates")
 _SHORT = {"mongo": "small", "mongo_big": "big", "sleep": "/sleep"}
 
 
@@ -61,14 +62,14 @@ def write_report(folder: Path) -> Path:
 
 def page(results: Results, folder: Path) -> str:
     """Return the page as HTML; ``folder`` is where it will lie, for the links to the apps."""
-    loader = jinja2.FileSystemLoader(_HERE)
+    loader = jinja2.FileSystemLoader(_TEMPLATES)
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("page.html.jinja").render(
         results=results,
         palette=PALETTE,
-        style=Markup((_HERE / "page.css").read_text()),
+        style=Markup((_TEMPLATES / "page.css").read_text()),
         doubts=doubts(results),
         headlines=answers.headlines(results),
         how_sure=answers.how_sure(results),

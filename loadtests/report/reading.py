@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from statistics import median
 from typing import Any
 
-from loadtests.figures import failures
+from loadtests.judge.figures import failures
 
 Results = dict[str, Any]
 Column = dict[str, Any]

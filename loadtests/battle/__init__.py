@@ -1,0 +1,1 @@
+"""A battle from the make variables to the last word: plan, rounds, one cell, terminal."""

@@ -1,0 +1,1 @@
+"""What the counts mean: figures, verdicts, intervals, doubts. Pure: numbers in, numbers out."""

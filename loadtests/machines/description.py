@@ -1,0 +1,141 @@
+"""The machine, and the versions of everything that runs on it during a battle."""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import resource
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from loadtests.machines.placement import usable_cpus
+from loadtests.stacks.catalogue import ROOT, App
+from loadtests.stacks.toolchain import environment
+
+_LOCK_NAMES = ("requirements.lock", "package-lock.json", "pom.xml", "build.sbt", "mongod.lock", "nodejs.lock")
+
+
+def describe(apps: Iterable[App], mongod_version: str) -> dict[str, Any]:
+    """Return the ``environment`` part of results.json."""
+    apps = list(apps)
+    cpuinfo = _read("/proc/cpuinfo")
+    model = re.search(r"^model name\s*: (.*)$", cpuinfo, re.MULTILINE)
+    return {
+        "cpu_model": model[1] if model else platform.processor() or platform.machine(),
+        "cpus_usable": len(usable_cpus()),
+        "cpus_online": os.cpu_count() or 1,
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or None,
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "virtual": bool(re.search(r"^flags\s*:.*\bhypervisor\b", cpuinfo, re.MULTILINE)),
+        "limits": {
+            "open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+            "somaxconn": _number("/proc/sys/net/core/somaxconn"),
+            "local_ports": _local_ports(),
+        },
+        "git": git_state(),
+        "locks": _locks(apps),
+        "versions": {
+            "mongod": mongod_version,
+            "wrk": _wrk_version(),
+            "python": platform.python_version(),
+            **{name: version for app in apps for name, version in _versions(app)},
+        },
+    }
+
+
+class CpuTimes:
+    """Where the machine's CPU time has gone, in seconds over all cores."""
+
+    def __init__(self) -> None:
+        fields = [int(field) / os.sysconf("SC_CLK_TCK") for field in _read("/proc/stat").split("\n", 1)[0].split()[1:]]
+        self.idle = fields[3] + fields[4]
+        self.steal = fields[7]
+        self.total = sum(fields[:8])
+
+    def since(self, before: "CpuTimes", ours_s: float) -> dict[str, Any]:
+        """Return the ``machine`` part of a cell; ``ours_s`` is the CPU time that the battle itself has used."""
+        total = max(self.total - before.total, 1e-9)
+        steal = self.steal - before.steal
+        busy = total - (self.idle - before.idle) - steal
+        return {
+            "busy": _fraction(busy / total),
+            "steal": _fraction(steal / total),
+            "others": _fraction((busy - ours_s) / total),
+            "mhz": mean_mhz(),
+        }
+
+
+def mean_mhz() -> float | None:
+    clocks = [float(mhz) for mhz in re.findall(r"^cpu MHz\s*: ([0-9.]+)$", _read("/proc/cpuinfo"), re.MULTILINE)]
+    return round(sum(clocks) / len(clocks), 1) if clocks else None
+
+
+def _fraction(value: float) -> float:
+    return round(min(1.0, max(0.0, value)), 4)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _number(path: str) -> int | None:
+    text = _read(path)
+    return int(text) if text.isdigit() else None
+
+
+def _local_ports() -> int | None:
+    ends = _read("/proc/sys/net/ipv4/ip_local_port_range").split()
+    return int(ends[1]) - int(ends[0]) + 1 if len(ends) == 2 else None
+
+
+def _locks(apps: list[App]) -> dict[str, str]:
+    folders = [ROOT, ROOT / "shared", *(app.folder for app in apps)]
+    files = [folder / name for folder in folders for name in _LOCK_NAMES]
+    return {
+        str(path.relative_to(ROOT)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()
+    }
+
+
+def _versions(app: App) -> Iterable[tuple[str, str]]:
+    for folder in app.folder.glob(".venv/lib/python*/site-packages/*.dist-info"):
+        name, _, version = folder.name.removesuffix(".dist-info").partition("-")
+        yield f"{app.name}/{name.lower()}", version
+    for path in sorted(app.folder.glob("node_modules/*/package.json")):
+        package = json.loads(path.read_text())
+        yield f"{app.name}/{package['name']}", package["version"]
+    for path in sorted(app.folder.glob("target/**/lib/*.jar")):
+        name, _, version = path.stem.rpartition("-")
+        yield f"{app.name}/{name}", version
+    for tool, command in (("node", ["node", "--version"]), ("java", ["java", "-version"])):
+        if tool in app.tools:
+            yield tool, _first_line(command, environment(app))
+
+
+def git_state() -> dict[str, Any] | None:
+    """Return the commit and whether there are uncommitted changes; None outside a repository."""
+    commit = _first_line(["git", "-C", str(ROOT), "rev-parse", "HEAD"])
+    if not re.fullmatch("[0-9a-f]{40,64}", commit):
+        return None
+    changes = _first_line(["git", "-C", str(ROOT), "status", "--porcelain"])
+    return {"commit": commit, "uncommitted_changes": bool(changes)}
+
+
+def _wrk_version() -> str:
+    # Its usage text follows, and it ends with status 1.
+    return _first_line(["wrk", "-v"]).removeprefix("wrk ").split(" [")[0]
+
+
+def _first_line(command: list[str], variables: dict[str, str] | None = None) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, env=variables)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return (done.stdout or done.stderr).partition("\n")[0].strip()

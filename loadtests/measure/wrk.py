@@ -1,0 +1,175 @@
+"""wrk, run once, with what it counted as numbers."""
+
+import json
+import os
+import resource
+import select
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loadtests.stacks.processes import die_with_parent, pinned_to
+
+_SCRIPT = Path(__file__).with_name("wrk.lua")
+# wrk ends by itself after its duration; one that does not is stuck.
+_GRACE_S = 30
+WINDOW_S = 0.1
+RAMP_PATH = "/sleep?ms=0"
+RAMP_BODY = '{"slept_ms":0}'
+
+
+class WrkFailed(Exception):
+    """wrk could not run, or was killed. The message is one line."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What wrk is asked to do. Times in seconds."""
+
+    connections: int
+    duration_s: int
+    threads: int = 1
+    timeout_s: int = 10
+
+    def command(self, url: str) -> list[str]:
+        """Return the command line as a person would type it."""
+        return [
+            "wrk",
+            f"-t{self.threads}",
+            f"-c{self.connections}",
+            f"-d{self.duration_s}s",
+            "--timeout",
+            f"{self.timeout_s}s",
+            "--latency",
+            url,
+        ]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What wrk counted.
+
+    ``replies`` are complete ones of any status, first replies included; ``windows_ok`` are the right ones in each
+    ``WINDOW_S``; ``first_replies_s`` are the times from the start to each connection's first reply. Latencies in
+    milliseconds, first replies left out; ``quantiles`` is ``[fraction, ms]``, rising.
+    """
+
+    replies: int
+    sent: int
+    ok: int
+    wrong_body: int
+    statuses: dict[str, int]
+    lost: int
+    """Read, write and connect errors: wrk does not tell a close after a reply from a reset in the middle of one."""
+    late: int
+    """Complete replies that came after the timeout."""
+    duration_s: float
+    windows_ok: list[int]
+    first_replies_s: list[float]
+    quantiles: list[list[float]]
+    mean_ms: float
+    samples: int
+    first_replies_removed: int
+    as_printed_ms: dict[str, float]
+    output: str
+    cpu_user_s: float
+    cpu_system_s: float
+    voluntary_switches: int
+    involuntary_switches: int
+
+    @property
+    def replies_per_s(self) -> float:
+        return self.replies / self.duration_s
+
+
+def run(
+    url: str,
+    load: Load,
+    right_body: bytes,
+    cpus: Sequence[int] | None = None,
+    environment: Mapping[str, str] | None = None,
+    meanwhile: Callable[[int], None] | None = None,
+    interval_s: float = 1.0,
+) -> Measured:
+    """Load ``url`` and return what wrk counted; call ``meanwhile`` with wrk's process id every ``interval_s`` seconds.
+
+    Raises WrkFailed when wrk cannot start, is killed or is stuck. Whatever is raised, wrk does not go on.
+    """
+    with tempfile.TemporaryDirectory(prefix="wrk-") as folder:
+        body = Path(folder, "right_body")
+        body.write_bytes(right_body)
+        of_each_thread = load.connections // load.threads
+        command = load.command(url)
+        command[1:1] = ["-s", str(_SCRIPT)]
+        command += ["--", str(of_each_thread), RAMP_PATH, RAMP_BODY, str(body)]
+        with Path(folder, "output").open("w+b") as output:
+            process = subprocess.Popen(
+                [*die_with_parent("KILL"), *pinned_to(cpus), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(environment or {})},
+            )
+            usage = _wait(process, load, meanwhile, interval_s)
+            output.seek(0)
+            text = output.read().decode(errors="replace")
+    tables, _, summary = text.partition("SUMMARY ")
+    if process.returncode < 0:
+        raise WrkFailed(f"wrk was killed by {signal.Signals(-process.returncode).name}")
+    if process.returncode or not summary:
+        raise WrkFailed(f"wrk ended with status {process.returncode}: {' '.join(text.strip().splitlines()[-1:])}")
+    return _measured(json.loads(summary), tables, usage)
+
+
+def _wait(
+    process: "subprocess.Popen[bytes]", load: Load, meanwhile: Callable[[int], None] | None, interval_s: float
+) -> resource.struct_rusage:
+    deadline = time.monotonic() + load.duration_s + _GRACE_S
+    ended = os.pidfd_open(process.pid)
+    try:
+        while not select.select([ended], [], [], interval_s)[0]:
+            if time.monotonic() > deadline:
+                raise WrkFailed(f"wrk did not end {_GRACE_S} s after its {load.duration_s} s")
+            if meanwhile:
+                meanwhile(process.pid)
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        os.close(ended)
+        # Reaped here and not by Popen: only wait4 tells what this one child has used.
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    return usage
+
+
+def _measured(summary: dict[str, Any], tables: str, usage: resource.struct_rusage) -> Measured:
+    if summary["limit_us"] and summary["measured"] != summary["requests"] - summary["timeout"]:
+        raise WrkFailed("wrk's histogram is not laid out as wrk 4.0 to 4.2 lay it out: use one of these")
+    return Measured(
+        replies=summary["requests"],
+        sent=summary["sent"],
+        ok=summary["ok"],
+        wrong_body=summary["wrong"],
+        statuses=summary["statuses"],
+        lost=summary["connect"] + summary["read"] + summary["write"],
+        late=summary["timeout"],
+        duration_s=summary["duration_us"] / 1e6,
+        windows_ok=summary["windows_ok"],
+        first_replies_s=[us / 1e6 for us in summary["first_replies_us"]],
+        quantiles=[[fraction, us / 1000] for fraction, us in summary["quantiles_us"]],
+        mean_ms=summary["mean_us"] / 1000,
+        samples=summary["measured"] - summary["first_replies_removed"],
+        first_replies_removed=summary["first_replies_removed"],
+        as_printed_ms={name: us / 1000 for name, us in summary["as_printed_us"].items()},
+        output=tables,
+        cpu_user_s=usage.ru_utime,
+        cpu_system_s=usage.ru_stime,
+        voluntary_switches=usage.ru_nvcsw,
+        involuntary_switches=usage.ru_nivcsw,
+    )

@@ -1,0 +1,1 @@
+"""One question of the report each: its chart, its table and its sentence."""

@@ -1,0 +1,1 @@
+"""What is measured, defined once; and the file that keeps it."""

@@ -1,0 +1,1 @@
+"""Programs and people instead of one hammered URL: locust, and the sleep demonstration."""

@@ -1,0 +1,1 @@
+"""Each app, copied elsewhere, by its own tests."""

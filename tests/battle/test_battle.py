@@ -1,0 +1,267 @@
+"""Whole battles of known servers: what fails is a result, what is stopped goes on, nothing is left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from loadtests.battle.plan import Column, Entrant
+from loadtests.battle.rounds import Watcher, passed
+from loadtests.machines import leftovers
+from loadtests.measure.database import Database, DatabaseGone
+from loadtests.results import file as results
+from loadtests.results.file import CannotWrite
+from loadtests.settings import BadSetting
+from loadtests.stacks.catalogue import ROOT
+from shared import mongod
+from shared.mongod import Mongod, free_port
+from shared.seed import seed
+from tests.battle.known_battle import DATABASE, known_battle, known_entrant, known_plan, two_that_answer
+
+pytestmark = [pytest.mark.load, pytest.mark.usefixtures("wrk")]
+
+_DEADLINE_S = 40
+
+
+@pytest.fixture(scope="module")
+def uri(database_server: Mongod) -> str:
+    seed(database_server.uri, DATABASE)
+    return database_server.uri
+
+
+@pytest.fixture
+def fighting(tmp_path: Path, uri: str) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    """Start a battle in a process of its own; it is killed at the end of the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start() -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "tests.battle.known_battle", str(tmp_path), uri]
+        started.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def wait_until(condition: Callable[[], Any], deadline_s: float = _DEADLINE_S) -> None:
+    until = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.05)
+
+
+def cells(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "fight" / "results.json"
+    return json.loads(path.read_text())["cells"] if path.exists() else []
+
+
+def servers(mark: str = "tests/battle/known_server.py") -> list[psutil.Process]:
+    """Return the running processes that were given this file of this checkout; another checkout may be at work too."""
+    path = str(ROOT / mark)
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if any(path in word for word in process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_a_crash_a_wrong_body_and_a_missing_tool_do_not_stop_the_others(tmp_path: Path, uri: str) -> None:
+    class Tool(Watcher):
+        given_up_on: list[str] = []  # noqa: RUF012
+
+        def given_up(self, entrant: Entrant, why: str) -> None:
+            self.given_up_on.append(entrant.label)
+
+    entrants = [
+        known_entrant("dies", label="crashes"),
+        known_entrant("always-wrong", label="wrong"),
+        known_entrant("no-such-behaviour", label="never starts"),
+        known_entrant("fixed", label="cannot be set up", setup=("false",)),
+        known_entrant("finds", label="good"),
+        known_entrant("finds", label="good [again]", repeats="good"),
+    ]
+    battle = known_battle(known_plan(entrants, rounds=2), tmp_path, uri, Tool())
+    battle.fight()
+    found = results.read(battle.folder)
+    assert found["state"] == "complete"
+    assert [cell["entrant"] for cell in found["cells"]].count("good") == 2
+    reasons = {(failure["entrant"], failure["fault"]): failure["reason"] for failure in found["failed"]}
+    assert "ended by itself with status 3" in reasons["crashes", "stack"]
+    assert "wrong body at byte" in reasons["wrong", "stack"]
+    assert "at its start" in reasons["never starts", "stack"]
+    tail = next(failure["log_tail"] for failure in found["failed"] if failure["entrant"] == "crashes")
+    assert "known server: dying as it was told to" in tail
+    # What cannot start is not started again; what crashed under load is, in the next round.
+    assert Tool.given_up_on.count("never starts") == 1
+    assert Tool.given_up_on.count("crashes") == 2
+    assert [entry["entrant"] for entry in found["skipped"]] == ["cannot be set up"]
+    assert "`false` failed" in found["skipped"][0]["reason"]
+    assert [pair["entrant"] for pair in found["summary"]["noise"]] == ["good"]
+    assert [row["entrant"] for row in found["summary"]["ranking"][0]["rows"]] == ["good"]
+    assert not passed(found)
+    assert battle.missing() == 0
+
+
+def test_a_latency_column_is_measured_with_the_delay_and_leaves_none_behind(tmp_path: Path, uri: str) -> None:
+    columns = [Column("mongo", 20), Column("mongo", 20, 30)]
+    battle = known_battle(known_plan([known_entrant("finds", finds_each=100)], columns), tmp_path, uri)
+    battle.fight()
+    plain, delayed = results.read(battle.folder)["cells"]
+    assert plain["unloaded_ms"]["p50"] < 15 < 30 < delayed["unloaded_ms"]["p50"]
+    assert delayed["ceiling"]["per_s"] == pytest.approx(20 / 0.030, abs=0.01)
+    assert delayed["rate"]["ok_per_s"] < delayed["ceiling"]["per_s"]
+    with Database(uri) as database:
+        before = time.monotonic()
+        database._client[DATABASE]["articles"].find_one()
+        assert time.monotonic() - before < 0.03
+
+
+def test_kill_9_in_a_cell_then_resume(tmp_path: Path, uri: str, fighting: Callable[[], subprocess.Popen[str]]) -> None:
+    first = fighting()
+    wait_until(lambda: cells(tmp_path))
+    wait_until(lambda: servers("loadtests/measure/wrk.lua") and servers())
+    kept = cells(tmp_path)
+    first.kill()
+    first.wait()
+    second = fighting()
+    assert second.wait(90) == 0
+    after = cells(tmp_path)
+    # Those that were finished are the same to the byte, and none is there twice.
+    assert after[: len(kept)] == kept
+    keys = [(cell["entrant"], cell["round"]) for cell in after]
+    assert sorted(keys) == sorted({(name, number) for name in ("fixed", "finds") for number in (1, 2)})
+    assert not servers()
+    assert not servers("loadtests/measure/wrk.lua")
+    assert not list(tmp_path.glob(".running.json"))
+
+
+def test_leftovers_are_ended_and_others_are_not(tmp_path: Path) -> None:
+    run = leftovers.Run(tmp_path)
+    sleeping = [sys.executable, "-c", "import time; time.sleep(60)"]
+    ours = subprocess.Popen(sleeping, env={**os.environ, **run.environment}, start_new_session=True)
+    leader = subprocess.Popen(sleeping, start_new_session=True)
+    other = subprocess.Popen(sleeping, start_new_session=True)
+    try:
+        run.started(leader.pid)
+        ended = leftovers.end_leftovers(tmp_path)
+        assert len(ended) == 2
+        assert ours.wait(5) == -signal.SIGKILL
+        assert leader.wait(5) == -signal.SIGKILL
+        assert other.poll() is None
+        assert leftovers.end_leftovers(tmp_path) == []
+    finally:
+        for process in (ours, leader, other):
+            process.kill()
+            process.wait()
+
+
+def test_a_session_whose_leaders_number_was_used_again_is_not_ours(tmp_path: Path) -> None:
+    run = leftovers.Run(tmp_path)
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    try:
+        run.started(other.pid)
+        state = json.loads((tmp_path / ".running.json").read_text())
+        state["sessions"][0]["started_ticks"] -= 1
+        (tmp_path / ".running.json").write_text(json.dumps(state))
+        assert leftovers.end_leftovers(tmp_path) == []
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_ctrl_c_stops_within_five_seconds_and_leaves_nothing(
+    tmp_path: Path, fighting: Callable[[], subprocess.Popen[str]]
+) -> None:
+    process = fighting()
+    wait_until(lambda: servers("loadtests/measure/wrk.lua") and servers())
+    asked = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 130
+    assert time.monotonic() - asked < 5
+    assert not servers()
+    assert not servers("loadtests/measure/wrk.lua")
+    results.read(tmp_path / "fight")
+
+
+def test_a_killed_wrk_is_the_benchs_fault_and_is_measured_again(tmp_path: Path, uri: str) -> None:
+    def kill_wrk() -> None:
+        (wrk,) = servers("loadtests/measure/wrk.lua")
+        wrk.kill()
+
+    class Killer(Watcher):
+        killed = False
+
+        def stage(self, entrant: Entrant, round_number: int, what: str) -> None:
+            if "connections for" in what and not self.killed:
+                self.killed = True
+                threading.Timer(0.4, kill_wrk).start()
+
+    plan = known_plan([known_entrant("fixed")])
+    battle = known_battle(plan, tmp_path, uri, Killer())
+    battle.fight()
+    (failure,) = results.read(battle.folder)["failed"]
+    assert failure["fault"] == "bench"
+    assert failure["reason"] == "wrk was killed by SIGKILL"
+    assert battle.missing() == 1
+    battle.results["failed"].clear()
+    battle.fight()
+    assert battle.missing() == 0
+
+
+def test_mongod_killed_in_a_cell_is_not_the_stacks_fault(tmp_path: Path) -> None:
+    server = mongod.start(tmp_path / "mongod", free_port())
+    seed(server.uri, DATABASE)
+
+    class Killer(Watcher):
+        def stage(self, entrant: Entrant, round_number: int, what: str) -> None:
+            if what == "fairness":
+                os.kill(server.pid, signal.SIGKILL)
+
+    battle = known_battle(known_plan([known_entrant("finds")]), tmp_path, server.uri, Killer())
+    with pytest.raises(DatabaseGone, match="start it, then go on with RESUME=latest"):
+        battle.fight()
+    (failure,) = results.read(battle.folder)["failed"]
+    assert failure["fault"] == "bench"
+    assert "mongod ended" in failure["reason"]
+    assert not servers()
+
+
+def test_two_battles_at_once_are_refused(tmp_path: Path) -> None:
+    with leftovers.alone(tmp_path):
+        command = (
+            "import pathlib, sys\nfrom loadtests.machines import leftovers\n"
+            f"with leftovers.alone(pathlib.Path({str(tmp_path)!r})): sys.exit()"
+        )
+        other = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert "another battle runs here" in other.stderr
+
+
+def test_results_that_cannot_be_written_are_said_in_one_line(tmp_path: Path, uri: str) -> None:
+    battle = known_battle(two_that_answer(), tmp_path, uri)
+    (battle.folder / "results.json.new").mkdir()
+    with pytest.raises(CannotWrite, match=r"results.json cannot be written: Is a directory"):
+        battle.fight()
+    assert not servers()
+
+
+def test_a_folder_that_is_no_folder_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("")
+    with pytest.raises(BadSetting, match="cannot be written to"), leftovers.alone(tmp_path / "results"):
+        pass
+    with pytest.raises(CannotWrite, match="cannot be written to"):
+        results.new_folder(tmp_path / "results")

@@ -1,0 +1,1 @@
+"""docs/contract.md, black box, with the stack as the parameter."""

@@ -1,0 +1,1 @@
+"""A battle over three machines that are network namespaces."""

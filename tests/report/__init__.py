@@ -1,0 +1,1 @@
+"""The report's page, as text and in a real browser."""

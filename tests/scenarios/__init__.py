@@ -1,0 +1,1 @@
+"""locust and the demonstration, really run."""
