@@ -1,7 +1,11 @@
-"""The make variables, read from the environment: ``make battle DURATION=5s`` puts them there."""
+"""The make variables, read from the environment: ``make battle DURATION=5s`` puts them there. And where things are."""
 
 import os
 import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results"
 
 _ENDPOINTS = ("mongo", "mongo_big", "sleep")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}

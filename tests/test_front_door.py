@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from loadtests.settings import ROOT
 from loadtests.signals import Stopped, stopped_by_signals
-from loadtests.stacks.catalogue import ROOT, Stack, stacks
+from loadtests.stacks.catalogue import Stack, stacks
 from shared.mongod import Mongod, free_port
 from tests.conftest import chosen_stacks, prepared
 from tests.exchange import wait_until

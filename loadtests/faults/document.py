@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from loadtests.faults.cases import CASES, HOLDS, NOT_APPLICABLE, PROPERTY
 from loadtests.faults.soak import Sample, told
-from loadtests.results.file import FOLDER, CannotWrite
-from loadtests.settings import BadSetting
-from loadtests.stacks.catalogue import ROOT, stacks
+from loadtests.results.file import CannotWrite
+from loadtests.settings import RESULTS, ROOT, BadSetting
+from loadtests.stacks.catalogue import stacks
 
 Row = dict[str, Any]
-_LATEST = FOLDER / "faults" / "faults.json"
+_LATEST = RESULTS / "faults" / "faults.json"
 _KEPT = ROOT / "docs" / "faults.json"
 _PAGE = ROOT / "docs" / "faults.md"
 _ABOUT_SOAKS = (
@@ -39,7 +39,7 @@ def write_document() -> int:
     except (OSError, ValueError):
         raise BadSetting("there are no results of a whole make faults yet: run it without STACKS and CASES") from None
     result["soaks"] = [
-        {"stack": name, "told": _soak(path)} for name in stacks() if (path := FOLDER / "soak" / f"{name}.csv").exists()
+        {"stack": name, "told": _soak(path)} for name in stacks() if (path := RESULTS / "soak" / f"{name}.csv").exists()
     ]
     machine = result["environment"]
     before, _, _ = _PAGE.read_text().partition("<!-- tables -->")

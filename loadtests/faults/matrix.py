@@ -13,11 +13,11 @@ from loadtests.faults.arena import Arena, DoesNotApply, Finding
 from loadtests.faults.cases import BROKEN, CASES, HOLDS, NOT_APPLICABLE, PROPERTY, Case, exception
 from loadtests.faults.document import markdown, matrix, properties, seen
 from loadtests.machines.description import describe
-from loadtests.results.file import FOLDER, CannotWrite
-from loadtests.settings import BadSetting, words
+from loadtests.results.file import CannotWrite
+from loadtests.settings import RESULTS, ROOT, BadSetting, words
 from loadtests.signals import Stopped, stopped_by_signals
 from loadtests.stacks import toolchain
-from loadtests.stacks.catalogue import ROOT, Stack, named, stacks
+from loadtests.stacks.catalogue import Stack, named, stacks
 from loadtests.stacks.processes import die_with_parent
 from loadtests.stacks.server import StackFailed, raise_open_file_limit
 from shared import mongod
@@ -35,7 +35,7 @@ def faults() -> int:
     cases = _chosen_cases()
     # A run of some must not take the place of one of all: that is what the page and the report are made from.
     name = "faults" if (len(chosen), len(cases)) == (len(stacks()), len(CASES)) else "faults-of-some"
-    folder = FOLDER / "faults"
+    folder = RESULTS / "faults"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -115,8 +115,8 @@ def faults_of(stack: Stack) -> int:
                 rows.append(run_case(case, stack, arena))
                 _tell(rows[-1])
                 if rows[-1]["verdict"] == BROKEN:
-                    (FOLDER / "faults" / f"{stack.name}.{case.name}.log").write_text(arena.log)
-        (FOLDER / "faults" / f"{stack.name}.json").write_text(json.dumps(rows))
+                    (RESULTS / "faults" / f"{stack.name}.{case.name}.log").write_text(arena.log)
+        (RESULTS / "faults" / f"{stack.name}.json").write_text(json.dumps(rows))
     except Stopped:
         return _INTERRUPTED
     finally:

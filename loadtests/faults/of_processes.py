@@ -26,7 +26,7 @@ from loadtests.faults.arena import (
 )
 from loadtests.faults.crowd import Crowd
 from loadtests.measure.observer import Outcome
-from loadtests.stacks.catalogue import ROOT
+from loadtests.settings import ROOT
 from loadtests.stacks.processes import session_members
 from loadtests.stacks.server import DRAIN_TIMEOUT_S, LOOPBACK, Server
 from shared.mongod import free_port

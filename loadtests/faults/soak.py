@@ -13,8 +13,8 @@ import psutil
 
 from loadtests.measure.costs import pss_bytes
 from loadtests.measure.observer import KnownLoad, Outcome
-from loadtests.results.file import FOLDER, CannotWrite
-from loadtests.settings import BadSetting, whole_number
+from loadtests.results.file import CannotWrite
+from loadtests.settings import RESULTS, BadSetting, whole_number
 from loadtests.signals import Stopped, stopped_by_signals
 from loadtests.stacks import toolchain
 from loadtests.stacks.bodies import EXPECTED
@@ -57,7 +57,7 @@ def soak() -> int:
     toolchain.prepare(stack.app)
     uri = database_uri()
     seed(uri, database_name())
-    folder = FOLDER / "soak"
+    folder = RESULTS / "soak"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -25,8 +25,7 @@ from loadtests.machines.description import describe
 from loadtests.machines.placement import usable_cpus
 from loadtests.machines.round_trip import round_trip
 from loadtests.measure.watch import Watch
-from loadtests.results import file as results_file
-from loadtests.settings import BadSetting
+from loadtests.settings import RESULTS, BadSetting
 from loadtests.signals import Stopped, stopped_by_signals
 from loadtests.stacks import toolchain
 from loadtests.stacks.catalogue import apps, named
@@ -155,9 +154,9 @@ class Agent:
 def serve(requests: BinaryIO, replies: BinaryIO) -> int:
     """Answer ``requests`` until they end; return the exit status. Raises BadSetting while another battle runs here."""
     with ExitStack() as cleanup:
-        cleanup.enter_context(leftovers.alone(results_file.FOLDER))
-        leftovers.end_leftovers(results_file.FOLDER)
-        run = leftovers.Run(results_file.FOLDER)
+        cleanup.enter_context(leftovers.alone(RESULTS))
+        leftovers.end_leftovers(RESULTS)
+        run = leftovers.Run(RESULTS)
         cleanup.callback(run.over)
         agent = Agent(run, Path(cleanup.enter_context(TemporaryDirectory(prefix="stack-battle-"))))
         answer = _writer(os.fdopen(os.dup(replies.fileno()), "wb"))

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from loadtests.machines.placement import usable_cpus
-from loadtests.stacks.catalogue import ROOT, App
+from loadtests.settings import ROOT
+from loadtests.stacks.catalogue import App
 from loadtests.stacks.toolchain import environment
 
 _LOCK_NAMES = ("requirements.lock", "package-lock.json", "pom.xml", "build.sbt", "mongod.lock", "nodejs.lock")

@@ -23,9 +23,9 @@ from loadtests.machines.placement import usable_cpus
 from loadtests.machines.round_trip import round_trip
 from loadtests.measure.database import Database
 from loadtests.measure.watch import Watch
-from loadtests.settings import BadSetting, is_loopback
+from loadtests.settings import ROOT, BadSetting, is_loopback
 from loadtests.stacks import toolchain
-from loadtests.stacks.catalogue import ROOT, App, Stack
+from loadtests.stacks.catalogue import App, Stack
 from loadtests.stacks.processes import die_with_parent
 from loadtests.stacks.server import DRAIN_TIMEOUT_S, LOOPBACK, READY_TIMEOUT_S, Server
 from shared.address import database_name

@@ -7,8 +7,7 @@ from loadtests.report.drawing.svg import WIDE, colour, svg
 from loadtests.report.page import NAME, doubts, page
 from loadtests.report.reading import Results, measured_endpoints
 from loadtests.report.sections.successes import ranking_of
-from loadtests.settings import BadSetting
-from loadtests.stacks.catalogue import ROOT
+from loadtests.settings import ROOT, BadSetting
 
 FOLDER = ROOT / "docs" / "example"
 PICTURE = "ranking.svg"

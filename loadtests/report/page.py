@@ -28,7 +28,7 @@ from loadtests.report.sections import cost, latency, slow_database, successes
 from loadtests.report.sections.exhibit import Figure, Table, megabytes
 from loadtests.report.sections.in_2014 import in_2014
 from loadtests.results import file as results_file
-from loadtests.stacks.catalogue import ROOT
+from loadtests.settings import ROOT
 
 NAME = "report.html"
 _TEMPLATES = Path(__file__).with_name("templates")

@@ -14,11 +14,10 @@ import jsonschema
 from loadtests.battle.plan import Column, Entrant, Plan
 from loadtests.judge.estimates import ASSUMED_NOISE, STATISTICS, estimate, noise, ranking
 from loadtests.judge.figures import failed_fraction
-from loadtests.settings import BadSetting
-from loadtests.stacks.catalogue import ROOT
+from loadtests.settings import RESULTS, BadSetting
 
 SCHEMA = 2
-FOLDER = ROOT / "results"
+FOLDER = RESULTS
 _NAME = "results.json"
 
 Results = dict[str, Any]

@@ -23,11 +23,11 @@ from urllib.parse import urlsplit
 from loadtests.machines.description import describe
 from loadtests.measure.database import Database, DatabaseGone
 from loadtests.scenarios.summary import summarise, tell, write
-from loadtests.settings import BadSetting, duration_s, is_loopback, whole_number
+from loadtests.settings import ROOT, BadSetting, duration_s, is_loopback, whole_number
 from loadtests.signals import Stopped, stopped_by_signals
 from loadtests.stacks import toolchain
 from loadtests.stacks.bodies import EXPECTED, PATHS, check
-from loadtests.stacks.catalogue import ROOT, Stack
+from loadtests.stacks.catalogue import Stack
 from loadtests.stacks.processes import die_with_parent, session_members
 from loadtests.stacks.server import LOOPBACK, Server, StackFailed, require_free_port
 from shared.address import database_name, database_uri, without_password

@@ -10,9 +10,10 @@ import subprocess
 from dataclasses import dataclass
 
 from loadtests.measure.wrk import WrkFailed
+from loadtests.settings import ROOT
 from loadtests.signals import Stopped, stopped_by_signals
 from loadtests.stacks import toolchain
-from loadtests.stacks.catalogue import ROOT, named
+from loadtests.stacks.catalogue import named
 from loadtests.stacks.processes import die_with_parent, session_members, stat
 from loadtests.stacks.server import Server
 from shared.mongod import free_port

@@ -16,9 +16,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from loadtests.measure import wrk
-from loadtests.settings import duration_s, endpoints, whole_number
+from loadtests.settings import ROOT, duration_s, endpoints, whole_number
 from loadtests.stacks.bodies import EXPECTED, PATHS
-from loadtests.stacks.catalogue import ROOT
 from shared.system_packages import require
 
 _CONNECTIONS = 50

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from loadtests.settings import BadSetting
-
-ROOT = Path(__file__).resolve().parents[2]
+from loadtests.settings import ROOT, BadSetting
 
 
 @dataclass(frozen=True)

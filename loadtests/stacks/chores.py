@@ -9,8 +9,9 @@ import venv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from loadtests.settings import ROOT
 from loadtests.stacks import toolchain
-from loadtests.stacks.catalogue import ROOT, App, apps
+from loadtests.stacks.catalogue import App, apps
 from shared.system_packages import Unavailable
 
 _LINT = ("ruff check .", "ruff format --check .", "mypy")

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import bson
 
-from loadtests.stacks.catalogue import ROOT, App
+from loadtests.settings import ROOT
+from loadtests.stacks.catalogue import App
 from shared import nodejs
 from shared.documents import big
 from shared.system_packages import Unavailable, require

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from loadtests.settings import ROOT
 from loadtests.stacks import toolchain
-from loadtests.stacks.catalogue import ROOT, App, apps, stacks
+from loadtests.stacks.catalogue import App, apps, stacks
 from loadtests.stacks.toolchain import environment
 from shared.mongod import Mongod
 from tests.conftest import prepared

@@ -18,9 +18,10 @@ from loadtests.machines.description import describe
 from loadtests.machines.placement import Placement
 from loadtests.measure.database import Database
 from loadtests.results import file as results
+from loadtests.settings import ROOT
 from loadtests.signals import Stopped, stopped_by_signals
 from loadtests.stacks.bodies import EXPECTED
-from loadtests.stacks.catalogue import ROOT, App, Stack
+from loadtests.stacks.catalogue import App, Stack
 
 DATABASE = "known_answers"
 SETTINGS = {"RIGHT_BODY": EXPECTED["mongo"].decode(), "MONGODB_DATABASE": DATABASE}

@@ -20,8 +20,7 @@ from loadtests.machines import leftovers
 from loadtests.measure.database import Database, DatabaseGone
 from loadtests.results import file as results
 from loadtests.results.file import CannotWrite
-from loadtests.settings import BadSetting
-from loadtests.stacks.catalogue import ROOT
+from loadtests.settings import ROOT, BadSetting
 from shared import mongod
 from shared.mongod import Mongod, free_port
 from shared.seed import seed

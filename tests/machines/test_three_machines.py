@@ -20,8 +20,8 @@ import pytest
 from loadtests.machines.agent import SILENCE_S
 from loadtests.machines.machine import Address
 from loadtests.results import file as results_file
-from loadtests.settings import BadSetting
-from loadtests.stacks.catalogue import ROOT, named
+from loadtests.settings import ROOT, BadSetting
+from loadtests.stacks.catalogue import named
 from shared import mongod
 from shared.mongod import Mongod, free_port
 from shared.seed import seed

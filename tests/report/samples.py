@@ -8,7 +8,7 @@ from typing import Any
 
 from loadtests.report.page import page
 from loadtests.results.file import summarise
-from loadtests.stacks.catalogue import ROOT
+from loadtests.settings import ROOT
 
 Results = dict[str, Any]
 _SAMPLE = Path(__file__).parents[1] / "data" / "results-sample.json"

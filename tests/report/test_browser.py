@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from loadtests.report.page import figures
-from loadtests.stacks.catalogue import ROOT
+from loadtests.settings import ROOT
 from shared.system_packages import Unavailable, require
 from tests.conftest import IN_CI
 from tests.report import samples

@@ -16,8 +16,7 @@ from loadtests.report.example import write_example
 from loadtests.report.page import doubts, figures, write_report
 from loadtests.report.reading import columns
 from loadtests.results.file import validate
-from loadtests.settings import BadSetting
-from loadtests.stacks.catalogue import ROOT
+from loadtests.settings import ROOT, BadSetting
 from tests.report import samples
 
 Results = dict[str, Any]

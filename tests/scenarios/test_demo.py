@@ -8,7 +8,7 @@ import time
 import pytest
 
 from loadtests.scenarios.demo import RUNS, TOLERANCE, Heard, off
-from loadtests.stacks.catalogue import ROOT
+from loadtests.settings import ROOT
 
 _MOST_S = 60
 

@@ -23,7 +23,8 @@ from pymongo import MongoClient
 from loadtests.scenarios.generator import LoadGenerator
 from loadtests.scenarios.limit import instant_articles
 from loadtests.scenarios.summary import summarise, validate
-from loadtests.stacks.catalogue import ROOT, Stack, named
+from loadtests.settings import ROOT
+from loadtests.stacks.catalogue import Stack, named
 from shared.documents import Document, big, extended_json, small
 from shared.mongod import Mongod, free_port
 from shared.system_packages import Unavailable, require
