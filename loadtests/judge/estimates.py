@@ -2,10 +2,10 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 from statistics import median
-from typing import Any
+
+from loadtests.results.battle import Estimate, Row
 
 STATISTICS = (
     "Median of the repeats; 95 % percentile bootstrap of the median: every resample up to 5 repeats, 10,000 above."
@@ -18,39 +18,26 @@ _ALL_RESAMPLES_UP_TO = 5
 _TAIL = 0.025
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A median with its 95 % interval; without an interval when there is one value only."""
-
-    median: float
-    low: float | None
-    high: float | None
-    values: tuple[float, ...]
-
-    def as_result(self) -> dict[str, Any]:
-        return {"median": self.median, "low": self.low, "high": self.high, "values": list(self.values)}
-
-
 def estimate(values: Sequence[float]) -> Estimate:
     """Return the median of ``values`` (one at least) and its percentile-bootstrap interval."""
     if len(values) == 1:
-        return Estimate(values[0], None, None, tuple(values))
+        return Estimate(median=values[0], low=None, high=None, values=list(values))
     low, high = _interval(_medians(values))
-    return Estimate(median(values), low, high, tuple(values))
+    return Estimate(median=median(values), low=low, high=high, values=list(values))
 
 
 def ratio(before: Sequence[float], after: Sequence[float]) -> Estimate:
     """Return median(after) / median(before) with the interval that resampling both gives. No value may be zero."""
     value = median(after) / median(before)
     if min(len(before), len(after)) == 1:
-        return Estimate(value, None, None, ())
+        return Estimate(median=value, low=None, high=None)
     # The two runs are independent, so each median of one may go with each of the other.
     if max(len(before), len(after)) < _ALL_RESAMPLES_UP_TO:
         pairs = list(product(_medians(before), _medians(after)))
     else:
         pairs = list(zip(_medians(before, _RESAMPLES), _medians(after, _RESAMPLES, seed=1), strict=True))
     low, high = _interval([second / first for first, second in pairs])
-    return Estimate(value, low, high, ())
+    return Estimate(median=value, low=low, high=high)
 
 
 def difference(first: float, second: float) -> float:
@@ -76,7 +63,7 @@ def faster_beyond_doubt(one: Estimate, other: Estimate, noise: float) -> bool:
     return one.low > other.high
 
 
-def ranking(estimates: dict[str, Estimate], noise: float) -> list[dict[str, Any]]:
+def ranking(estimates: dict[str, Estimate], noise: float) -> list[Row]:
     """Return rows of rank, entrant and the entrants that it ties with, fastest median first.
 
     A rank is 1 more than the number of those that are faster beyond doubt.
@@ -89,11 +76,11 @@ def ranking(estimates: dict[str, Estimate], noise: float) -> list[dict[str, Any]
     for name in sorted(estimates, key=lambda name: -estimates[name].median):
         others = [other for other in estimates if other != name]
         rows.append(
-            {
-                "rank": 1 + sum(faster(other, name) for other in others),
-                "entrant": name,
-                "ties_with": [other for other in others if not faster(other, name) and not faster(name, other)],
-            }
+            Row(
+                rank=1 + sum(faster(other, name) for other in others),
+                entrant=name,
+                ties_with=[other for other in others if not faster(other, name) and not faster(name, other)],
+            )
         )
     return rows
 

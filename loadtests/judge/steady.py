@@ -3,7 +3,7 @@
 from math import ceil, sqrt
 from statistics import mean
 
-from loadtests.measure.wrk import WINDOW_S
+from loadtests.results.counts import WINDOW_S
 
 # A ramp that a measurement can do without.
 _SHORT_RAMP_S = 0.7

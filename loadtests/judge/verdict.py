@@ -1,7 +1,8 @@
 """What limited a figure: a verdict in words, from evidence. Nothing here measures."""
 
 from dataclasses import dataclass
-from typing import Any
+
+from loadtests.results.cell import Bottleneck, Column, Figures, Known, Verdict
 
 # A core this busy has nothing left to give: the scheduler and the sampling hide the rest.
 _FULL = 0.9
@@ -45,8 +46,8 @@ class Evidence:
         return self.ok_per_s * self.db_latency_ms / 1000
 
 
-def judge(seen: Evidence) -> dict[str, Any]:
-    """Return the ``verdict`` part of a cell: the first rule that holds."""
+def judge(seen: Evidence) -> Verdict:
+    """Return what limited the figure: the first rule that holds."""
     bottleneck, text = (
         _failing(seen)
         or _load_generator(seen)
@@ -59,25 +60,39 @@ def judge(seen: Evidence) -> dict[str, Any]:
     lower_bound = bottleneck in ("load generator CPU", "database CPU")
     if lower_bound:
         text += " The figure is a lower bound for the stack."
-    return {"bottleneck": bottleneck, "text": text, "lower_bound": lower_bound, "evidence": _facts(seen)}
+    return Verdict(bottleneck=bottleneck, text=text, lower_bound=lower_bound, evidence=_facts(seen))
 
 
-def ceiling(slots: int | None, connections: int, db_latency_ms: int) -> dict[str, Any] | None:
-    """Return the ``ceiling`` part of a cell: Little's law, with the latency that was injected alone."""
-    if not db_latency_ms or slots is None:
-        return None
-    at_once = min(slots, connections)
-    per_s = at_once * 1000 / db_latency_ms
-    return {
-        "per_s": round(per_s, 2),
-        "slots": at_once,
-        "latency_ms": float(db_latency_ms),
-        "limited_by": "slots" if slots < connections else "connections",
-        "text": f"{at_once} at once / {db_latency_ms} ms = {per_s:,.0f} a second at most",
-    }
+def evidence(known: Known, column: Column, figures: Figures) -> Evidence:
+    """Return what the rules look at."""
+    cost, machine = figures.cost, figures.machine
+    here = (cost.server,) if known.apart else (cost.server, cost.load, cost.database)
+    ours = sum(part.cores for part in here if part)
+    return Evidence(
+        slots_are=known.slots_are,
+        connections=column.connections,
+        ok_per_s=figures.rate.ok_per_s,
+        mean_latency_ms=figures.latency_ms.mean,
+        failed_fraction=figures.outcomes.failed_fraction,
+        db_latency_ms=column.db_latency_ms if column.endpoint != "sleep" else 0,
+        slots=known.slots,
+        workers=known.workers,
+        # Where only some CPUs may be used, the battle can fill those while the machine is not full.
+        machine_busy=max(machine.busy + machine.steal, min(1.0, ours / known.machine_cpus)),
+        machine_cpus=known.machine_cpus,
+        pinned=known.pinned,
+        server_cores=cost.server.cores,
+        server_cpus=known.server_cpus,
+        server_by_process=tuple(cost.server.cores_by_process),
+        load_cores=cost.load.cores,
+        load_threads=known.load_threads,
+        load_cpus=known.load_cpus,
+        database_cores=cost.database.cores if cost.database else None,
+        database_cpus=known.database_cpus,
+    )
 
 
-_Verdict = tuple[str, str] | None
+_Verdict = tuple[Bottleneck, str] | None
 
 
 def _failing(seen: Evidence) -> _Verdict:
@@ -99,7 +114,7 @@ def _load_generator(seen: Evidence) -> _Verdict:
 def _full_machine(seen: Evidence) -> _Verdict:
     if seen.machine_busy < _FULL:
         return None
-    users = {
+    users: dict[Bottleneck, float] = {
         "server CPU": seen.server_cores,
         "database CPU": seen.database_cores or 0.0,
         "load generator CPU": seen.load_cores,

@@ -1,1 +1,1 @@
-"""What is measured, defined once; and the file that keeps it."""
+"""What is measured, defined once: counts, figures, a whole battle; the file that keeps it, and its words."""
