@@ -11,6 +11,7 @@ from loadtests.judge import figures
 from loadtests.judge.steady import half_second_rates, is_stable, ramp_allowance_s, was_still_cold
 from loadtests.judge.verdict import Evidence, ceiling, judge
 from loadtests.machines.leftovers import Run
+from loadtests.machines.local import Machine
 from loadtests.machines.placement import usable_cpus
 from loadtests.measure import wrk
 from loadtests.measure.costs import Usage, result
@@ -38,6 +39,7 @@ class Bench:
     plan: Plan
     database: Database
     run: Run
+    machine: Machine
     stage: Callable[[str], None]
 
 
@@ -111,7 +113,7 @@ class _Watched:
 
     def __init__(self, bench: Bench, server: Server) -> None:
         self._bench = bench
-        self._server = server.watch()
+        self._server = bench.machine.watch(server)
         pid = None if bench.plan.apart else bench.database.local_pid()
         self._database = Usage(lambda: [pid]) if pid is not None else None
         self._load = Usage(lambda: [self._wrk_pid] if self._wrk_pid else [])

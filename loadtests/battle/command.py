@@ -11,15 +11,18 @@ from rich.console import Console
 
 from loadtests.battle.plan import SERVER_VARIABLES, VARIABLES, Plan, plan_from_environment
 from loadtests.battle.rounds import Battle, lost_to_the_bench, passed
-from loadtests.battle.terminal import Terminal, minutes, show_doubts, show_machines, show_ranking, show_state
+from loadtests.battle.terminal import Terminal, show_doubts, show_machines, show_ranking, show_state
 from loadtests.judge.compare import compare, show_comparison
 from loadtests.machines import leftovers
 from loadtests.machines.description import git_state
-from loadtests.machines.machine import ConnectionLost, Machine, RemoteMachine, Unreachable, machine_from_environment
+from loadtests.machines.link import ConnectionLost, Unreachable
+from loadtests.machines.local import Machine
 from loadtests.machines.placement import pinned_process
+from loadtests.machines.remote import RemoteMachine, machine_from_environment
 from loadtests.measure.database import Database, DatabaseGone
 from loadtests.results import file as results_file
 from loadtests.results.file import CannotWrite, Results
+from loadtests.results.words import minutes
 from loadtests.settings import BadSetting
 from loadtests.signals import Stopped, stopped_by_signals
 from loadtests.stacks.server import raise_open_file_limit

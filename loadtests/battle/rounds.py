@@ -10,7 +10,8 @@ from loadtests.battle.cell import Bench, measure_cell
 from loadtests.battle.plan import LATER_WARM_UP_S, Column, Entrant, Plan
 from loadtests.judge.doubts import doubts
 from loadtests.machines.leftovers import Run
-from loadtests.machines.machine import ConnectionLost, Machine
+from loadtests.machines.link import ConnectionLost
+from loadtests.machines.local import Machine
 from loadtests.measure.database import Database, DatabaseGone
 from loadtests.measure.wrk import WrkFailed
 from loadtests.results import file as results_file
@@ -148,7 +149,13 @@ class Battle:
     def _measure(
         self, entrant: Entrant, round_number: int, column: Column, server: Server, warm_up_least_s: int
     ) -> None:
-        bench = Bench(self.plan, self.database, self.run, lambda what: self.watcher.stage(entrant, round_number, what))
+        bench = Bench(
+            self.plan,
+            self.database,
+            self.run,
+            self.machine,
+            lambda what: self.watcher.stage(entrant, round_number, what),
+        )
         try:
             cell = measure_cell(bench, server, entrant, round_number, column, warm_up_least_s)
         except (StackFailed, WrongReply, WrkFailed, DatabaseGone, ConnectionLost) as error:

@@ -15,6 +15,7 @@ from loadtests.battle.rounds import Battle, Watcher
 from loadtests.judge.doubts import column as in_words
 from loadtests.judge.figures import failures
 from loadtests.results.file import Results
+from loadtests.results.words import minutes
 
 _CLASSES = {"wrong_body": "wrong body", "refused": "refused", "reset": "reset", "timeout": "timed out"}
 _MB = 1e6
@@ -87,16 +88,6 @@ class Terminal(Watcher):
             return f"{cells} cells left"
         seconds = cells * (time.monotonic() - self._began) / self._done
         return f"{cells} cells left, about {minutes(seconds)}"
-
-
-def minutes(seconds: float) -> str:
-    """Return a duration as a person says it: ``45 s``, ``4 min 10 s``, ``2 h 5 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def show_ranking(console: Console, results: Results, verdicts: bool = True) -> None:

@@ -8,12 +8,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from loadtests.battle.terminal import minutes
 from loadtests.faults.arena import Arena, DoesNotApply, Finding
 from loadtests.faults.cases import BROKEN, CASES, HOLDS, NOT_APPLICABLE, PROPERTY, Case, exception
 from loadtests.faults.document import markdown, matrix, properties, seen
 from loadtests.machines.description import describe
 from loadtests.results.file import CannotWrite
+from loadtests.results.words import minutes
 from loadtests.settings import RESULTS, ROOT, BadSetting, words
 from loadtests.signals import Stopped, stopped_by_signals
 from loadtests.stacks import toolchain

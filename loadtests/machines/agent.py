@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 
 from loadtests.machines import leftovers
 from loadtests.machines.description import describe
+from loadtests.machines.local import Machine
 from loadtests.machines.placement import usable_cpus
 from loadtests.machines.round_trip import round_trip
 from loadtests.measure.watch import Watch
@@ -69,10 +70,7 @@ class Agent:
 
     def bell(self, host: str) -> int:
         """Listen at ``host`` until ``no_bell``, so that the bench can see how far away it is; return the port."""
-        try:
-            self._bell = socket.create_server((host, 0), backlog=128)
-        except OSError as error:
-            raise BadSetting(f"HOST {host} is no address of that machine: {error.strerror}") from None
+        self._bell = _socket_at(host)
         return int(self._bell.getsockname()[1])
 
     def no_bell(self) -> None:
@@ -90,7 +88,8 @@ class Agent:
         if self._server:
             raise RuntimeError("a server runs already")
         self._log.unlink(missing_ok=True)
-        port = _free_port(host)
+        with _socket_at(host) as probe:
+            port = int(probe.getsockname()[1])
         server = Server(named([stack])[0], uri, port, {**settings, **self._run.environment}, host=host, log=self._log)
         server.start()
         self._server = server
@@ -117,21 +116,13 @@ class Agent:
             return ""
         return self._log.read_bytes()[-_LOG_BYTES:].decode(errors="replace")
 
-    def watch_begin(self) -> None:
-        self._watch = self._running().watch()
-        self._watch.begin()
-
-    def watch_sample(self) -> None:
-        self._watching().sample()
-
-    def watch_end(self) -> None:
-        self._watching().end()
-
-    def watch_cost(self, wall_s: float, requests: int) -> dict[str, Any]:
-        return self._watching().cost(wall_s, requests)
-
-    def watch_machine(self, ours_s: float) -> dict[str, Any]:
-        return self._watching().machine(ours_s)
+    def watch(self, step: str, **details: Any) -> Any:
+        """Have a method of the running server's Watch called; ``begin`` makes it."""
+        if step == "begin":
+            self._watch = Machine().watch(self._running())
+        if self._watch is None:
+            raise RuntimeError("nothing is watched")
+        return getattr(self._watch, step)(**details)
 
     def close(self) -> None:
         """Let nothing of it live on."""
@@ -144,11 +135,6 @@ class Agent:
         if self._server is None:
             raise RuntimeError("no server runs")
         return self._server
-
-    def _watching(self) -> Watch:
-        if self._watch is None:
-            raise RuntimeError("nothing is watched")
-        return self._watch
 
 
 def serve(requests: BinaryIO, replies: BinaryIO) -> int:
@@ -219,9 +205,8 @@ def _writer(replies: BinaryIO) -> Callable[[dict[str, Any]], None]:
     return write
 
 
-def _free_port(host: str) -> int:
+def _socket_at(host: str) -> socket.socket:
     try:
-        with socket.create_server((host, 0)) as probe:
-            return int(probe.getsockname()[1])
+        return socket.create_server((host, 0), backlog=128)
     except OSError as error:
         raise BadSetting(f"HOST {host} is no address of that machine: {error.strerror}") from None

@@ -49,37 +49,6 @@ def describe(apps: Iterable[App], mongod_version: str) -> dict[str, Any]:
     }
 
 
-class CpuTimes:
-    """Where the machine's CPU time has gone, in seconds over all cores."""
-
-    def __init__(self) -> None:
-        fields = [int(field) / os.sysconf("SC_CLK_TCK") for field in _read("/proc/stat").split("\n", 1)[0].split()[1:]]
-        self.idle = fields[3] + fields[4]
-        self.steal = fields[7]
-        self.total = sum(fields[:8])
-
-    def since(self, before: "CpuTimes", ours_s: float) -> dict[str, Any]:
-        """Return the ``machine`` part of a cell; ``ours_s`` is the CPU time that the battle itself has used."""
-        total = max(self.total - before.total, 1e-9)
-        steal = self.steal - before.steal
-        busy = total - (self.idle - before.idle) - steal
-        return {
-            "busy": _fraction(busy / total),
-            "steal": _fraction(steal / total),
-            "others": _fraction((busy - ours_s) / total),
-            "mhz": mean_mhz(),
-        }
-
-
-def mean_mhz() -> float | None:
-    clocks = [float(mhz) for mhz in re.findall(r"^cpu MHz\s*: ([0-9.]+)$", _read("/proc/cpuinfo"), re.MULTILINE)]
-    return round(sum(clocks) / len(clocks), 1) if clocks else None
-
-
-def _fraction(value: float) -> float:
-    return round(min(1.0, max(0.0, value)), 4)
-
-
 def _read(path: str) -> str:
     try:
         return Path(path).read_text().strip()

@@ -1,9 +1,11 @@
 """What a server costs while it is loaded, and what its machine does meanwhile."""
 
+import os
+import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
-from loadtests.machines.description import CpuTimes
 from loadtests.measure.costs import Usage
 
 
@@ -12,10 +14,10 @@ class Watch:
 
     def __init__(self, pids: Callable[[], Iterable[int]]) -> None:
         self._usage = Usage(pids)
-        self._before = self._after = CpuTimes()
+        self._before = self._after = _CpuTimes()
 
     def begin(self) -> None:
-        self._before = CpuTimes()
+        self._before = _CpuTimes()
         self._usage.begin()
 
     def sample(self) -> None:
@@ -23,7 +25,7 @@ class Watch:
 
     def end(self) -> None:
         self._usage.end()
-        self._after = CpuTimes()
+        self._after = _CpuTimes()
 
     def cost(self, wall_s: float, requests: int) -> dict[str, Any]:
         """Return the ``cost`` of the server (docs/results.md)."""
@@ -31,4 +33,34 @@ class Watch:
 
     def machine(self, ours_s: float) -> dict[str, Any]:
         """Return the ``machine`` part of a cell; ``ours_s`` is CPU time that the battle used on that machine."""
-        return self._after.since(self._before, ours_s)
+        before, after = self._before, self._after
+        total = max(after.total - before.total, 1e-9)
+        steal = after.steal - before.steal
+        busy = total - (after.idle - before.idle) - steal
+        return {
+            "busy": _fraction(busy / total),
+            "steal": _fraction(steal / total),
+            "others": _fraction((busy - ours_s) / total),
+            "mhz": _mean_mhz(),
+        }
+
+
+class _CpuTimes:
+    """Where the machine's CPU time has gone, in seconds over all cores."""
+
+    def __init__(self) -> None:
+        first_line = Path("/proc/stat").read_text().split("\n", 1)[0]
+        fields = [int(field) / os.sysconf("SC_CLK_TCK") for field in first_line.split()[1:]]
+        self.idle = fields[3] + fields[4]
+        self.steal = fields[7]
+        self.total = sum(fields[:8])
+
+
+def _mean_mhz() -> float | None:
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    clocks = [float(mhz) for mhz in re.findall(r"^cpu MHz\s*: ([0-9.]+)$", cpuinfo, re.MULTILINE)]
+    return round(sum(clocks) / len(clocks), 1) if clocks else None
+
+
+def _fraction(value: float) -> float:
+    return round(min(1.0, max(0.0, value)), 4)

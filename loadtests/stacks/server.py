@@ -16,10 +16,9 @@ from typing import Self
 
 import psutil
 
-from loadtests.measure.watch import Watch
 from loadtests.settings import BadSetting
 from loadtests.stacks.catalogue import Stack
-from loadtests.stacks.processes import die_with_parent, pinned_to, session_members
+from loadtests.stacks.processes import die_with_parent, pinned_to
 from loadtests.stacks.toolchain import environment
 
 LOOPBACK = "127.0.0.1"
@@ -130,11 +129,6 @@ class Server:
     def session(self) -> int:
         """The id of the session that everything of the server is in: its first process."""
         return self._running().pid
-
-    def watch(self) -> Watch:
-        """Return what tells its costs."""
-        session = self.session
-        return Watch(lambda: session_members(session))
 
     def stop(self, timeout_s: float = DRAIN_TIMEOUT_S) -> int:
         """Send SIGTERM, wait for the drain, and return the exit status.

@@ -19,6 +19,7 @@ from loadtests.battle.plan import Column, Entrant
 from loadtests.judge import figures
 from loadtests.judge.verdict import ceiling
 from loadtests.machines.leftovers import Run
+from loadtests.machines.local import Machine
 from loadtests.measure import wrk
 from loadtests.measure.database import Database
 from loadtests.measure.observer import KnownLoad, observe
@@ -105,9 +106,8 @@ def measure(database: Database, tmp_path: Path, start: Callable[..., Any]) -> Me
                     with urllib.request.urlopen(f"{server.url}/counts") as reply:
                         said.append(json.load(reply))
 
-            bench = Bench(
-                known_plan([entrant], [column], **{**defaults, **changes}), database, Run(tmp_path), between_stages
-            )
+            plan = known_plan([entrant], [column], **{**defaults, **changes})
+            bench = Bench(plan, database, Run(tmp_path), Machine(), between_stages)
             cell = measure_cell(bench, server, entrant, 1, column, warm_up_least_s=1)
         return Known(cell, said[1]["counts"], said[1]["p50_ms"], said[1]["p99_ms"])
 
