@@ -10,9 +10,10 @@ from pathlib import Path
 from rich.console import Console
 
 from loadtests.battle.plan import SERVER_VARIABLES, VARIABLES, Plan, plan_from_environment
-from loadtests.battle.rounds import Battle, lost_to_the_bench, passed
-from loadtests.battle.terminal import Terminal, show_doubts, show_machines, show_ranking, show_state
-from loadtests.judge.compare import compare, show_comparison
+from loadtests.battle.rounds import Battle, new_results, passed
+from loadtests.battle.tables import show_comparison, show_doubts, show_machines, show_ranking, show_state
+from loadtests.battle.terminal import Terminal
+from loadtests.judge.compare import compare
 from loadtests.machines import leftovers
 from loadtests.machines.description import git_state
 from loadtests.machines.link import ConnectionLost, Unreachable
@@ -21,7 +22,8 @@ from loadtests.machines.placement import pinned_process
 from loadtests.machines.remote import RemoteMachine, machine_from_environment
 from loadtests.measure.database import Database, DatabaseGone
 from loadtests.results import file as results_file
-from loadtests.results.file import CannotWrite, Results
+from loadtests.results.battle import Results
+from loadtests.results.file import CannotWrite
 from loadtests.results.words import minutes
 from loadtests.settings import BadSetting
 from loadtests.signals import Stopped, stopped_by_signals
@@ -68,13 +70,13 @@ def battle(name: str) -> int:
             plan = _that_can_be_delayed(console, plan, database)
             if results is None:
                 environment = machine.describe([], database.version())
-                results = results_file.new(plan, environment, _typed(name))
+                results = new_results(plan, environment, _typed(name))
                 if isinstance(machine, RemoteMachine):
-                    results["machines"] = machine.machines(database, environment)
-                    show_machines(console, results["machines"])
+                    results.machines = machine.machines(database, environment)
+                    show_machines(console, results.machines)
             if folder is None:
                 folder = results_file.new_folder()
-                results["id"] = folder.name
+                results.id = folder.name
             _warn_of_another_commit(console, results)
             run = leftovers.Run(results_file.FOLDER)
             stack.callback(run.over)
@@ -143,11 +145,11 @@ def _fight(console: Console, battle: Battle) -> int:
     assert isinstance(terminal, Terminal)
     try:
         with stopped_by_signals(), terminal.watching(battle):
-            battle.results["state"] = "running"
+            battle.results.state = "running"
             battle.save()
             battle.fight()
     except Stopped:
-        battle.results["state"] = "stopped"
+        battle.results.state = "stopped"
         battle.save()
         show_doubts(console, battle.results)
         show_ranking(console, battle.results)
@@ -161,7 +163,7 @@ def _fight(console: Console, battle: Battle) -> int:
     show_doubts(console, battle.results)
     show_ranking(console, battle.results)
     show_state(console, battle.results)
-    if any(lost_to_the_bench(battle.results)):
+    if any(failure.fault == "bench" for failure in battle.results.failed):
         console.print(
             f"Lost to the bench's own trouble, not to a stack; measure it again with: {_go_on(battle.folder)}"
         )
@@ -174,18 +176,18 @@ def _fight(console: Console, battle: Battle) -> int:
 def _resume(name: str, machine: Machine) -> tuple[Path, Results, Plan]:
     folder = results_file.find(name)
     results = results_file.read(folder)
-    if ("machines" in results) != machine.apart:
+    if (results.machines is not None) != machine.apart:
         raise BadSetting(
             f"{name} was measured {'with' if machine.apart is False else 'without'} SERVER=: go on with it the same way"
         )
-    plan = Plan.from_result(results["plan"], machine.usable_cpus(), machine.apart)
+    plan = Plan.again(results.plan, machine.usable_cpus(), machine.apart)
     # What the bench lost is measured again, so it is no longer lost.
-    results["failed"] = [failure for failure in results["failed"] if failure["fault"] == "stack"]
+    results.failed = [failure for failure in results.failed if failure.fault == "stack"]
     return folder, results, plan
 
 
 def _warn_of_another_commit(console: Console, results: Results) -> None:
-    then, now = results.get("machines", {}).get("client", results["environment"])["git"], git_state()
+    then, now = results.machines.client.git if results.machines else results.environment.git, git_state()
     if then != now:
         console.print("! The first part was measured at another commit, or with other changes.", style="yellow")
 

@@ -3,12 +3,14 @@
 import os
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from loadtests.machines.placement import Placement, chosen_placement
+from loadtests.machines.placement import chosen_placement
+from loadtests.results.battle import Placement, Planned, PlannedEntrant
+from loadtests.results.cell import Column, Known
 from loadtests.settings import BadSetting, duration_s, endpoints, whole_number, whole_numbers, words
 from loadtests.stacks.catalogue import Stack, named, stacks
 
@@ -27,15 +29,6 @@ _START_AND_STOP_S = 2.5
 _AROUND_A_CELL_S = 0.9
 # Below this rate a queue of all connections outlasts the timeout and wrk calls waiting a failure.
 _SLOWEST_PER_S = 150
-
-
-@dataclass(frozen=True)
-class Column:
-    """One question that is put to every entrant. ``db_latency_ms`` is added to each find inside mongod."""
-
-    endpoint: str
-    connections: int
-    db_latency_ms: int = 0
 
 
 @dataclass(frozen=True)
@@ -137,63 +130,82 @@ class Plan:
         fairness_s = self.fairness_s if self.fairness_in(column) else 0
         return warm_up_step_s(column.connections) * LATER_WARM_UP_S + self.measure_s + fairness_s + _AROUND_A_CELL_S
 
-    def as_result(self) -> dict[str, Any]:
-        """Return the ``plan`` part of results.json."""
-        return {
-            "name": self.name,
-            "rounds": self.rounds,
-            "entrants": [self._entrant(entrant) for entrant in self.entrants],
-            "columns": [asdict(column) for column in self.columns],
-            "measure_s": self.measure_s,
-            "warm_up_s": {"least": self.warm_up_least_s, "most": self.warm_up_most_s},
-            "fairness_s": self.fairness_s,
-            "delayed_from_round": self.delayed_from_round,
-            "timeout_s": self.timeout_s,
-            "threads_wrk": self.threads_wrk,
-            "placement": asdict(self.placement),
-            "estimated_s": round(self.estimated_s, 1),
-        }
+    def recorded(self) -> Planned:
+        """Return what results.json keeps of it."""
+        return Planned.model_validate(
+            {
+                "name": self.name,
+                "rounds": self.rounds,
+                "entrants": [self._entrant(entrant) for entrant in self.entrants],
+                "columns": self.columns,
+                "measure_s": self.measure_s,
+                "warm_up_s": {"least": self.warm_up_least_s, "most": self.warm_up_most_s},
+                "fairness_s": self.fairness_s,
+                "delayed_from_round": self.delayed_from_round,
+                "timeout_s": self.timeout_s,
+                "threads_wrk": self.threads_wrk,
+                "placement": self.placement,
+                "estimated_s": round(self.estimated_s, 1),
+            }
+        )
 
-    def _entrant(self, entrant: Entrant) -> dict[str, Any]:
+    def known(self, entrant: Entrant, column: Column, load_cpus: int) -> Known:
+        """Return what is known of a cell beforehand; ``load_cpus`` are those of the load generator's machine."""
+        placement = self.placement
+        return Known(
+            slots=entrant.slots(column.connections, self.cpus),
+            slots_are=entrant.stack.slots_are,
+            workers=entrant.workers(self.cpus),
+            server_cpus=len(placement.server) if placement.server else self.cpus,
+            database_cpus=len(placement.database) if placement.database else self.machine_cpus,
+            load_cpus=len(placement.load) if placement.load else load_cpus,
+            load_threads=self.threads_wrk,
+            machine_cpus=self.machine_cpus,
+            pinned=placement.pinned or self.apart,
+            apart=self.apart,
+        )
+
+    def _entrant(self, entrant: Entrant) -> PlannedEntrant:
         stack = entrant.stack
         connections = max(column.connections for column in self.columns)
-        return {
-            "label": entrant.label,
-            "stack": stack.name,
-            "app": stack.app.name,
-            "title": stack.title,
-            "model": stack.model,
-            "keep_alive": stack.keep_alive,
-            "choose_when": stack.choose_when,
-            "command": stack.command,
-            "settings": entrant.settings,
-            "repeats": entrant.repeats,
-            "slots": entrant.slots(connections, self.cpus),
-        }
+        return PlannedEntrant.model_validate(
+            {
+                "label": entrant.label,
+                "stack": stack.name,
+                "app": stack.app.name,
+                "title": stack.title,
+                "model": stack.model,
+                "keep_alive": stack.keep_alive,
+                "choose_when": stack.choose_when,
+                "command": stack.command,
+                "settings": entrant.settings,
+                "repeats": entrant.repeats,
+                "slots": entrant.slots(connections, self.cpus),
+            }
+        )
 
     @classmethod
-    def from_result(cls, result: dict[str, Any], usable_cpus: Sequence[int], apart: bool = False) -> Self:
+    def again(cls, planned: Planned, usable_cpus: Sequence[int], apart: bool = False) -> Self:
         """Return the plan that results.json holds. Raises BadSetting when one of its stacks is there no more."""
-        placement = Placement(**result["placement"])
         return cls(
-            name=result["name"],
+            name=planned.name,
             entrants=[
-                Entrant(entry["label"], named([entry["stack"]])[0], entry["settings"], entry["repeats"])
-                for entry in result["entrants"]
+                Entrant(entry.label, named([entry.stack])[0], entry.settings, entry.repeats)
+                for entry in planned.entrants
             ],
-            columns=[Column(**column) for column in result["columns"]],
-            rounds=result["rounds"],
-            measure_s=result["measure_s"],
-            warm_up_least_s=result["warm_up_s"]["least"],
-            warm_up_most_s=result["warm_up_s"]["most"],
-            fairness_s=result["fairness_s"],
-            timeout_s=result["timeout_s"],
-            threads_wrk=result["threads_wrk"],
-            placement=placement,
-            cpus=len(placement.server or usable_cpus),
+            columns=planned.columns,
+            rounds=planned.rounds,
+            measure_s=planned.measure_s,
+            warm_up_least_s=planned.warm_up_s.least,
+            warm_up_most_s=planned.warm_up_s.most,
+            fairness_s=planned.fairness_s,
+            timeout_s=planned.timeout_s,
+            threads_wrk=planned.threads_wrk,
+            placement=planned.placement,
+            cpus=len(planned.placement.server or usable_cpus),
             machine_cpus=len(usable_cpus),
             apart=apart,
-            delayed_from_round=result.get("delayed_from_round", 1),
+            delayed_from_round=planned.delayed_from_round,
         )
 
 
@@ -248,7 +260,7 @@ def _columns(name: str) -> list[Column]:
     latencies = whole_numbers("DB_LATENCY_MS", "0", least=0, most=10_000)
     chosen = endpoints()
     columns = [
-        Column(endpoint, connections, latency_ms)
+        Column.model_validate({"endpoint": endpoint, "connections": connections, "db_latency_ms": latency_ms})
         for connections in whole_numbers(
             "CONNECTIONS", "200 1000 5000" if name == "battle-2014" else "200", most=50_000
         )
@@ -257,7 +269,7 @@ def _columns(name: str) -> list[Column]:
     ]
     if name != "battle-2014" and not os.environ.get("DB_LATENCY_MS") and "mongo" in chosen:
         # What the article never measured: who can wait for a slow database.
-        columns.append(Column("mongo", columns[0].connections, 20))
+        columns.append(Column(endpoint="mongo", connections=columns[0].connections, db_latency_ms=20))
     return columns
 
 

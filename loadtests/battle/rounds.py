@@ -1,25 +1,28 @@
 """``make battle``: every entrant in every column, round by round, and nothing lost when it is stopped."""
 
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from loadtests.battle.cell import Bench, measure_cell
-from loadtests.battle.plan import LATER_WARM_UP_S, Column, Entrant, Plan
+from loadtests.battle.plan import LATER_WARM_UP_S, Entrant, Plan
 from loadtests.judge.doubts import doubts
+from loadtests.judge.summary import summarise
 from loadtests.machines.leftovers import Run
 from loadtests.machines.link import ConnectionLost
 from loadtests.machines.local import Machine
 from loadtests.measure.database import Database, DatabaseGone
 from loadtests.measure.wrk import WrkFailed
 from loadtests.results import file as results_file
-from loadtests.results.file import Results, is_missing
+from loadtests.results.battle import Environment, Failure, Results, Skipped, Start
+from loadtests.results.cell import Cell, Column
 from loadtests.stacks.bodies import WrongReply
 from loadtests.stacks.server import Server, StackFailed
 from shared import mongod
 from shared.system_packages import Unavailable
+
+Fault = Literal["stack", "bench"]
 
 
 class Watcher:
@@ -27,7 +30,7 @@ class Watcher:
 
     def stage(self, entrant: Entrant, round_number: int, what: str) -> None: ...
 
-    def measured(self, cell: dict[str, Any]) -> None: ...
+    def measured(self, cell: Cell) -> None: ...
 
     def given_up(self, entrant: Entrant, why: str) -> None: ...
 
@@ -59,19 +62,19 @@ class Battle:
                 for settings, columns in self.plan.starts(entrant, round_number):
                     self._start_until_measured(entrant, round_number, settings, columns)
             self.watcher.round_over(round_number)
-        self.results["state"] = "complete"
+        self.results.state = "complete"
         self.save()
 
     def save(self) -> None:
-        results_file.summarise(self.results)
-        self.results["warnings"] = doubts(self.results)
+        self.results.summary = summarise(self.results.plan, self.results.cells)
+        self.results.doubts = doubts(self.results)
         results_file.write(self.results, self.folder)
 
     def missing(self) -> int:
         """Return how many cells are still to be measured."""
-        given_up = {entry["entrant"] for entry in self.results["skipped"]}
+        given_up = {entry.entrant for entry in self.results.skipped}
         return sum(
-            is_missing(self.results, entrant, round_number, column)
+            self._is_missing(entrant, round_number, column)
             for entrant in self.plan.entrants
             if entrant.label not in given_up
             for round_number in range(1, self.plan.rounds + 1)
@@ -80,24 +83,24 @@ class Battle:
 
     def _set_up(self) -> None:
         """Prepare every app before anything is measured, and note what cannot be had here."""
-        self.results["skipped"] = []
+        self.results.skipped = []
         for entrant in self.plan.entrants:
             self.watcher.stage(entrant, 1, "setting up")
             try:
                 self.machine.prepare(entrant.stack.app)
             except Unavailable as reason:
-                self.results["skipped"].append({"entrant": entrant.label, "reason": str(reason)})
+                self.results.skipped.append(Skipped(entrant=entrant.label, reason=str(reason)))
                 self.watcher.given_up(entrant, f"skipped: {reason}")
-        if not self.results["cells"]:
+        if not self.results.cells:
             # Only now the versions of what was set up are known.
             apps = {entrant.stack.app.name: entrant.stack.app for entrant in self.plan.entrants}
-            self.results["environment"] = self.machine.describe(apps.values(), self.database.version())
+            self.results.environment = self.machine.describe(apps.values(), self.database.version())
         self.save()
 
     def _start_until_measured(
         self, entrant: Entrant, round_number: int, settings: dict[str, str], columns: list[Column]
     ) -> None:
-        left = [column for column in columns if is_missing(self.results, entrant, round_number, column)]
+        left = [column for column in columns if self._is_missing(entrant, round_number, column)]
         while left and not self._is_skipped(entrant):
             try:
                 self._serve(entrant, round_number, settings, left)
@@ -122,11 +125,11 @@ class Battle:
             log=self.folder / f"{_file_name(entrant.label)}.log",
             cpus=self.plan.placement.server,
         )
-        start = {"entrant": entrant.label, "round": round_number, "settings": settings, "ready_s": 0.0, "stop_s": None}
         begun = time.monotonic()
         with server:
-            start["ready_s"] = round(time.monotonic() - begun, 3)
-            self.results["starts"].append(start)
+            ready_s = round(time.monotonic() - begun, 3)
+            start = Start(entrant=entrant.label, round=round_number, settings=settings, ready_s=ready_s, stop_s=None)
+            self.results.starts.append(start)
             try:
                 if not self.machine.apart:
                     self.run.started(server.session)
@@ -144,7 +147,8 @@ class Battle:
                 server.kill()  # a master that died may have left its workers
                 return
             begun = time.monotonic()
-        start["stop_s"] = round(time.monotonic() - begun, 3)
+        stop_s = round(time.monotonic() - begun, 3)
+        self.results.starts[self.results.starts.index(start)] = start.model_copy(update={"stop_s": stop_s})
 
     def _measure(
         self, entrant: Entrant, round_number: int, column: Column, server: Server, warm_up_least_s: int
@@ -160,14 +164,14 @@ class Battle:
             cell = measure_cell(bench, server, entrant, round_number, column, warm_up_least_s)
         except (StackFailed, WrongReply, WrkFailed, DatabaseGone, ConnectionLost) as error:
             failure = self._cause(error)
-            fault = "stack" if isinstance(failure, StackFailed | WrongReply) else "bench"
+            fault: Fault = "stack" if isinstance(failure, StackFailed | WrongReply) else "bench"
             self._failed(entrant, round_number, column, fault, failure)
             if isinstance(failure, DatabaseGone):
                 self._bring_database_back()
                 # The server was told of the old one.
                 server.kill()
         else:
-            self.results["cells"].append(cell)
+            self.results.cells.append(cell)
             self.save()
             self.watcher.measured(cell)
         if column.db_latency_ms and self.own_mongod:
@@ -193,34 +197,57 @@ class Battle:
         self.database = Database(server.uri)
 
     def _failed(
-        self, entrant: Entrant, round_number: int, column: Column | None, fault: str, failure: Exception
+        self, entrant: Entrant, round_number: int, column: Column | None, fault: Fault, failure: Exception
     ) -> None:
         reason, *tail = str(failure).splitlines()
-        self.results["failed"].append(
-            {
-                "entrant": entrant.label,
-                "round": round_number,
-                "column": asdict(column) if column else None,
-                "fault": fault,
-                "reason": reason,
-                "log_tail": [line.strip() for line in tail],
-            }
+        self.results.failed.append(
+            Failure(
+                entrant=entrant.label,
+                round=round_number,
+                column=column,
+                fault=fault,
+                reason=reason,
+                log_tail=[line.strip() for line in tail],
+            )
         )
         self.watcher.given_up(entrant, "\n".join([f"failed: {reason}", *tail]))
         self.save()
 
+    def _is_missing(self, entrant: Entrant, round_number: int, column: Column) -> bool:
+        """Return whether this cell has neither a figure nor a failure of the stack itself."""
+        key = (entrant.label, round_number, column)
+        if any((cell.entrant, cell.round, cell.column) == key for cell in self.results.cells):
+            return False
+        return not any(
+            failure.fault == "stack"
+            and failure.entrant == entrant.label
+            and (failure.column is None or (failure.round, failure.column) == (round_number, column))
+            for failure in self.results.failed
+        )
+
     def _is_skipped(self, entrant: Entrant) -> bool:
-        return any(entry["entrant"] == entrant.label for entry in self.results["skipped"])
+        return any(entry.entrant == entrant.label for entry in self.results.skipped)
+
+
+def new_results(plan: Plan, environment: Environment, command: str) -> Results:
+    """Return results without a cell."""
+    planned, started = plan.recorded(), results_file.now()
+    return Results(
+        id="",
+        state="running",
+        started=started,
+        updated=started,
+        command=command,
+        environment=environment,
+        plan=planned,
+        summary=summarise(planned, []),
+    )
 
 
 def passed(results: Results) -> bool:
     """Return whether something was measured and nothing failed: neither a stack nor a request."""
-    clean = all(group["failed_fraction"] == 0 for group in results["summary"]["groups"])
-    return bool(results["cells"]) and not results["failed"] and clean
-
-
-def lost_to_the_bench(results: Results) -> Iterable[dict[str, Any]]:
-    return (failure for failure in results["failed"] if failure["fault"] == "bench")
+    clean = all(group.failed_fraction == 0 for group in results.summary.groups)
+    return bool(results.cells) and not results.failed and clean
 
 
 def _file_name(label: str) -> str:

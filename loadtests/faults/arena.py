@@ -14,7 +14,8 @@ from typing import Any
 from pymongo import MongoClient
 
 from loadtests.measure.costs import pss_bytes
-from loadtests.measure.observer import KnownLoad, Outcome, Request
+from loadtests.measure.observer import KnownLoad, Request
+from loadtests.results.counts import Outcome
 from loadtests.stacks.bodies import EXPECTED
 from loadtests.stacks.catalogue import Stack
 from loadtests.stacks.server import LOOPBACK, Server, StackFailed

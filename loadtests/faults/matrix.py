@@ -64,7 +64,7 @@ def faults() -> int:
         "schema": 1,
         "command": "make faults",
         "took_s": took_s,
-        "environment": describe({stack.app for stack in ready}, mongod.version()),
+        "environment": describe({stack.app for stack in ready}, mongod.version()).model_dump(),
         "rows": rows,
     }
     try:

@@ -57,12 +57,12 @@ def all_at_once(arena: Arena) -> Finding:
         begun = time.monotonic()
         seen = ask_once(server.host, server.port, "/mongo", _AT_ONCE, timeout_s=20)
         took_s = time.monotonic() - begun
-        finding = Finding(seen="", outcomes={name.value: count for name, count in seen.outcomes.most_common()})
+        finding = Finding(seen="", outcomes={name.value: count for name, count in Counter(seen.outcomes).most_common()})
         finding.longest_s = round(took_s, 2)
         finding.require(seen.failed == 0, f"{seen.failed:,} of {_AT_ONCE:,} failed")
         _require_normal(server, finding)
         watched.require_unharmed(finding)
-        finding.seen = f"{seen.outcomes.total() - seen.failed:,} of {_AT_ONCE:,} answered within {took_s:.1f} s"
+        finding.seen = f"{seen.asked - seen.failed:,} of {_AT_ONCE:,} answered within {took_s:.1f} s"
         return finding
 
 

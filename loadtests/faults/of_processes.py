@@ -25,7 +25,7 @@ from loadtests.faults.arena import (
     told,
 )
 from loadtests.faults.crowd import Crowd
-from loadtests.measure.observer import Outcome
+from loadtests.results.counts import Outcome
 from loadtests.settings import ROOT
 from loadtests.stacks.processes import session_members
 from loadtests.stacks.server import DRAIN_TIMEOUT_S, LOOPBACK, Server

@@ -12,7 +12,8 @@ from statistics import mean, median
 import psutil
 
 from loadtests.measure.costs import pss_bytes
-from loadtests.measure.observer import KnownLoad, Outcome
+from loadtests.measure.observer import KnownLoad
+from loadtests.results.counts import Outcome
 from loadtests.results.file import CannotWrite
 from loadtests.settings import RESULTS, BadSetting, whole_number
 from loadtests.signals import Stopped, stopped_by_signals

@@ -205,7 +205,7 @@ def _over_its_ceiling(cell: Cell) -> float:
 
 
 def _unfair(results: Results) -> Iterable[str]:
-    for cell, uneven in _worst(results.cells, lambda cell: 1 - cell.figures.fairness.jain if cell.figures.fairness else 0):
+    for cell, uneven in _worst(results.cells, _unevenness):
         seen = cell.figures.fairness
         if seen and (1 - uneven < _JAIN or seen.unanswered):
             yield (
@@ -215,6 +215,10 @@ def _unfair(results: Results) -> Iterable[str]:
             )
         elif seen and seen.longest_gap_ms > _LONGEST_GAP_MS:
             yield f"A connection of {cell} waited {seen.longest_gap_ms / 1000:.1f} s between two replies."
+
+
+def _unevenness(cell: Cell) -> float:
+    return 1 - cell.figures.fairness.jain if cell.figures.fairness else 0.0
 
 
 def _cold(results: Results) -> Iterable[str]:
@@ -264,7 +268,7 @@ KINDS = (
     Kind("bench", _bench, always(_QUIET)),
     Kind("load generator", _generator, _more_threads),
     Kind("failures", _failed, always("Read the verdict of that cell, and the server's log beside the results.")),
-    Kind("finds", _finds, always("Let nobody else use this MongoDB, then measure again; else the stack works differently.")),
+    Kind("finds", _finds, always("Let nobody else use this MongoDB, then measure again.")),
     Kind("ceiling", _ceilings, always("Correct finds_each of that stack in stacks.toml.")),
     Kind("fairness", _unfair, nothing_helps),
     Kind("warm-up", _cold, more("DURATION", "ROUNDS")),

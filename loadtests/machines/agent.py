@@ -63,7 +63,7 @@ class Agent:
         }
 
     def describe(self, app_names: list[str], mongod_version: str) -> dict[str, Any]:
-        return describe([apps()[name] for name in app_names], mongod_version)
+        return describe([apps()[name] for name in app_names], mongod_version).model_dump()
 
     def prepare(self, app: str) -> None:
         toolchain.prepare(apps()[app])
@@ -79,7 +79,7 @@ class Agent:
 
     def round_trip(self, host: str, port: int) -> dict[str, Any]:
         try:
-            return round_trip(host, port)
+            return round_trip(host, port).model_dump()
         except OSError as error:
             raise BadSetting(f"{host}:{port} cannot be reached from that machine: {error.strerror or error}") from None
 
@@ -116,13 +116,14 @@ class Agent:
             return ""
         return self._log.read_bytes()[-_LOG_BYTES:].decode(errors="replace")
 
-    def watch(self, step: str, **details: Any) -> Any:
+    def watch(self, step: str) -> Any:
         """Have a method of the running server's Watch called; ``begin`` makes it."""
         if step == "begin":
             self._watch = Machine().watch(self._running())
         if self._watch is None:
             raise RuntimeError("nothing is watched")
-        return getattr(self._watch, step)(**details)
+        counted = getattr(self._watch, step)()
+        return counted.model_dump() if counted else None
 
     def close(self) -> None:
         """Let nothing of it live on."""

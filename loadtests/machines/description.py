@@ -9,9 +9,9 @@ import resource
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from loadtests.machines.placement import usable_cpus
+from loadtests.results.battle import Environment, Git, Limits
 from loadtests.settings import ROOT
 from loadtests.stacks.catalogue import App
 from loadtests.stacks.toolchain import environment
@@ -19,34 +19,34 @@ from loadtests.stacks.toolchain import environment
 _LOCK_NAMES = ("requirements.lock", "package-lock.json", "pom.xml", "build.sbt", "mongod.lock", "nodejs.lock")
 
 
-def describe(apps: Iterable[App], mongod_version: str) -> dict[str, Any]:
-    """Return the ``environment`` part of results.json."""
+def describe(apps: Iterable[App], mongod_version: str) -> Environment:
+    """Return what this machine is and what runs on it."""
     apps = list(apps)
     cpuinfo = _read("/proc/cpuinfo")
     model = re.search(r"^model name\s*: (.*)$", cpuinfo, re.MULTILINE)
-    return {
-        "cpu_model": model[1] if model else platform.processor() or platform.machine(),
-        "cpus_usable": len(usable_cpus()),
-        "cpus_online": os.cpu_count() or 1,
-        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or None,
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "kernel": platform.release(),
-        "machine": platform.machine(),
-        "virtual": bool(re.search(r"^flags\s*:.*\bhypervisor\b", cpuinfo, re.MULTILINE)),
-        "limits": {
-            "open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
-            "somaxconn": _number("/proc/sys/net/core/somaxconn"),
-            "local_ports": _local_ports(),
-        },
-        "git": git_state(),
-        "locks": _locks(apps),
-        "versions": {
+    return Environment(
+        cpu_model=model[1] if model else platform.processor() or platform.machine(),
+        cpus_usable=len(usable_cpus()),
+        cpus_online=os.cpu_count() or 1,
+        governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or None,
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        kernel=platform.release(),
+        machine=platform.machine(),
+        virtual=bool(re.search(r"^flags\s*:.*\bhypervisor\b", cpuinfo, re.MULTILINE)),
+        limits=Limits(
+            open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+            somaxconn=_number("/proc/sys/net/core/somaxconn"),
+            local_ports=_local_ports(),
+        ),
+        git=git_state(),
+        locks=_locks(apps),
+        versions={
             "mongod": mongod_version,
-            "wrk": _wrk_version(),
+            "wrk": wrk_version(),
             "python": platform.python_version(),
             **{name: version for app in apps for name, version in _versions(app)},
         },
-    }
+    )
 
 
 def _read(path: str) -> str:
@@ -89,16 +89,16 @@ def _versions(app: App) -> Iterable[tuple[str, str]]:
             yield tool, _first_line(command, environment(app))
 
 
-def git_state() -> dict[str, Any] | None:
+def git_state() -> Git | None:
     """Return the commit and whether there are uncommitted changes; None outside a repository."""
     commit = _first_line(["git", "-C", str(ROOT), "rev-parse", "HEAD"])
     if not re.fullmatch("[0-9a-f]{40,64}", commit):
         return None
     changes = _first_line(["git", "-C", str(ROOT), "status", "--porcelain"])
-    return {"commit": commit, "uncommitted_changes": bool(changes)}
+    return Git(commit=commit, uncommitted_changes=bool(changes))
 
 
-def _wrk_version() -> str:
+def wrk_version() -> str:
     # Its usage text follows, and it ends with status 1.
     return _first_line(["wrk", "-v"]).removeprefix("wrk ").split(" [")[0]
 

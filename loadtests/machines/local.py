@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from loadtests.machines.description import describe
 from loadtests.machines.placement import usable_cpus
 from loadtests.measure.watch import Watch
+from loadtests.results.battle import Environment
 from loadtests.stacks import toolchain
 from loadtests.stacks.catalogue import App, Stack
 from loadtests.stacks.processes import session_members
@@ -43,7 +43,7 @@ class Machine:
         session = server.session
         return Watch(lambda: session_members(session))
 
-    def describe(self, apps: Iterable[App], mongod_version: str) -> dict[str, Any]:
+    def describe(self, apps: Iterable[App], mongod_version: str) -> Environment:
         return describe(apps, mongod_version)
 
     def close(self) -> None: ...

@@ -4,27 +4,14 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
+from loadtests.results.battle import Placement
 from loadtests.settings import BadSetting
 
 # With fewer, one of the three would have none to itself.
 _LEAST_CPUS_TO_SHARE_OUT = 4
-
-
-@dataclass(frozen=True)
-class Placement:
-    """CPU numbers for each part, or None where it runs on any."""
-
-    server: list[int] | None = None
-    database: list[int] | None = None
-    load: list[int] | None = None
-
-    @property
-    def pinned(self) -> bool:
-        return None not in (self.server, self.database, self.load)
 
 
 def usable_cpus() -> list[int]:
@@ -41,10 +28,14 @@ def chosen_placement(usable: Sequence[int]) -> Placement:
     """Return where CPUS_SERVER, CPUS_DB and CPUS_LOAD say; else disjoint sets on 4 or more CPUs, and none below."""
     given = [_cpus(name, usable) for name in ("CPUS_SERVER", "CPUS_DB", "CPUS_LOAD")]
     if any(given) or len(usable) < _LEAST_CPUS_TO_SHARE_OUT:
-        return Placement(*given)
+        return Placement(server=given[0], database=given[1], load=given[2])
     quarter = len(usable) // 4
     # The server is what is measured: it gets half, and what does not divide.
-    return Placement(list(usable[: -2 * quarter]), list(usable[-2 * quarter : -quarter]), list(usable[-quarter:]))
+    return Placement(
+        server=list(usable[: -2 * quarter]),
+        database=list(usable[-2 * quarter : -quarter]),
+        load=list(usable[-quarter:]),
+    )
 
 
 @contextmanager

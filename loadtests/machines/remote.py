@@ -5,13 +5,12 @@ import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from loadtests.machines.agent import SILENCE_S
-from loadtests.machines.description import describe
+from loadtests.machines.description import describe, wrk_version
 from loadtests.machines.link import (
     ANSWER_TIMEOUT_S,
     CONNECT_TIMEOUT_S,
@@ -25,6 +24,8 @@ from loadtests.machines.local import Machine
 from loadtests.machines.round_trip import round_trip
 from loadtests.measure.database import Database
 from loadtests.measure.watch import Watch
+from loadtests.results.battle import Environment, Machines, OneOfThree, RoundTrip, RoundTrips
+from loadtests.results.counts import MachineTimes, Usage
 from loadtests.settings import BadSetting, is_loopback
 from loadtests.stacks.catalogue import App, Stack
 from loadtests.stacks.server import DRAIN_TIMEOUT_S, READY_TIMEOUT_S, Server
@@ -49,11 +50,11 @@ class RemoteWatch(Watch):
     def end(self) -> None:
         self._link.ask("watch", step="end")
 
-    def cost(self, wall_s: float, requests: int) -> dict[str, Any]:
-        return self._link.ask("watch", step="cost", wall_s=wall_s, requests=requests)  # type: ignore[no-any-return]
+    def usage(self) -> Usage:
+        return Usage.model_validate(self._link.ask("watch", step="usage"))
 
-    def machine(self, ours_s: float) -> dict[str, Any]:
-        return self._link.ask("watch", step="machine", ours_s=ours_s)  # type: ignore[no-any-return]
+    def machine(self) -> MachineTimes:
+        return MachineTimes.model_validate(self._link.ask("watch", step="machine"))
 
 
 class RemoteServer(Server):
@@ -143,16 +144,16 @@ class RemoteMachine(Machine):
     def watch(self, server: Server) -> Watch:
         return RemoteWatch(self._link)
 
-    def describe(self, apps: Iterable[App], mongod_version: str) -> dict[str, Any]:
+    def describe(self, apps: Iterable[App], mongod_version: str) -> Environment:
         names = [app.name for app in apps]
-        environment: dict[str, Any] = self._working().ask(
+        described = self._working().ask(
             "describe", 3 * ANSWER_TIMEOUT_S, app_names=names, mongod_version=mongod_version
         )
         # wrk runs here.
-        environment["versions"]["wrk"] = describe([], "")["versions"]["wrk"]
-        return environment
+        described["versions"]["wrk"] = wrk_version()
+        return Environment.model_validate(described)
 
-    def round_trips(self, database: tuple[str, int]) -> dict[str, Any]:
+    def round_trips(self, database: tuple[str, int]) -> RoundTrips:
         """Return the round trips between the three, in milliseconds. Raises BadSetting for a way that is closed."""
         link = self._working()
         port = link.ask("bell", host=self.listen)
@@ -170,20 +171,19 @@ class RemoteMachine(Machine):
         except OSError as error:
             where = f"{database[0]}:{database[1]}"
             raise BadSetting(f"{where} cannot be reached from here: {error.strerror or error}") from None
-        return {
-            "client_server": to_server,
-            "client_database": to_database,
-            "server_database": link.ask("round_trip", 4 * ANSWER_TIMEOUT_S, host=database[0], port=database[1]),
-        }
+        between = link.ask("round_trip", 4 * ANSWER_TIMEOUT_S, host=database[0], port=database[1])
+        return RoundTrips(
+            client_server=to_server, client_database=to_database, server_database=RoundTrip.model_validate(between)
+        )
 
-    def machines(self, database: Database, environment: dict[str, Any]) -> dict[str, Any]:
-        """Return the ``machines`` part of results.json; ``environment`` describes this one. Raises as round_trips."""
-        return {
-            "client": {"name": socket.gethostname(), **_short(describe([], ""))},
-            "server": {"name": self.name, **_short(environment), "listens_at": self.listen},
-            "database": database.host(),
-            "round_trip_ms": self.round_trips(database.address()),
-        }
+    def machines(self, database: Database, environment: Environment) -> Machines:
+        """Return who does what; ``environment`` describes the server's machine. Raises as ``round_trips`` does."""
+        return Machines(
+            client=_one_of_three(socket.gethostname(), describe([], ""), None),
+            server=_one_of_three(self.name, environment, self.listen),
+            database=database.host(),
+            round_trip_ms=self.round_trips(database.address()),
+        )
 
     def close(self) -> None:
         self._link.close()
@@ -209,8 +209,9 @@ class RemoteMachine(Machine):
                 return link
 
 
-def _short(environment: dict[str, Any]) -> dict[str, Any]:
-    return {name: environment[name] for name in ("cpu_model", "cpus_usable", "memory_bytes", "kernel", "git")}
+def _one_of_three(name: str, environment: Environment, listens_at: str | None) -> OneOfThree:
+    known = environment.model_dump(include={"cpu_model", "cpus_usable", "memory_bytes", "kernel", "git"})
+    return OneOfThree(name=name, listens_at=listens_at, **known)
 
 
 def machine_from_environment() -> Machine:

@@ -3,13 +3,14 @@
 import socket
 import time
 from statistics import median
-from typing import Any
+
+from loadtests.results.battle import RoundTrip
 
 _TIMES = 21
 _TIMEOUT_S = 3.0
 
 
-def round_trip(host: str, port: int) -> dict[str, Any]:
+def round_trip(host: str, port: int) -> RoundTrip:
     """Return the milliseconds that it takes to connect: the kernels answer each other, no program has to wake up.
 
     Raises OSError when there is no connection.
@@ -19,4 +20,4 @@ def round_trip(host: str, port: int) -> dict[str, Any]:
         begun = time.perf_counter()
         socket.create_connection((host, port), timeout=_TIMEOUT_S).close()
         took_ms.append((time.perf_counter() - begun) * 1000)
-    return {"median": round(median(took_ms), 3), "least": round(min(took_ms), 3), "most": round(max(took_ms), 3)}
+    return RoundTrip(median=round(median(took_ms), 3), least=round(min(took_ms), 3), most=round(max(took_ms), 3))

@@ -7,9 +7,8 @@ lost, at each sample; memory is sampled. Reading costs the bench, so a sample is
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from statistics import mean
-from typing import Any
 
+from loadtests.results.counts import Usage
 from loadtests.stacks.processes import stat
 
 _KIB = 1024
@@ -24,7 +23,7 @@ class _Process:
 
 
 @dataclass
-class Usage:
+class Meter:
     """Watches the processes that ``pids`` returns, from ``begin`` over any number of ``sample`` to ``end``."""
 
     pids: Callable[[], Iterable[int]]
@@ -53,26 +52,21 @@ class Usage:
         self._look()
         self._look_at_switches()
 
-    def as_result(self, wall_s: float, requests: int) -> dict[str, Any]:
-        """Return the ``cost`` part of a cell (docs/results.md)."""
-        user_s = sum(last - first for first, last in (each.user_s for each in self._processes.values()))
-        system_s = sum(last - first for first, last in (each.system_s for each in self._processes.values()))
-        by_process = [
-            (each.user_s[1] - each.user_s[0] + each.system_s[1] - each.system_s[0]) / wall_s
-            for each in self._processes.values()
+    def usage(self) -> Usage:
+        """Return what was used from ``begin`` to ``end``."""
+        spent = [
+            (each.user_s[1] - each.user_s[0], each.system_s[1] - each.system_s[0]) for each in self._processes.values()
         ]
-        return result(
-            user_s,
-            system_s,
-            wall_s,
-            requests,
-            pss=self._pss_bytes,
+        return Usage(
+            user_s=sum(user_s for user_s, _ in spent),
+            system_s=sum(system_s for _, system_s in spent),
+            pss_bytes=self._pss_bytes,
             processes=self._most_processes,
             threads=self._most_threads,
-            voluntary=sum(last - first for first, last, _, _ in self._switches.values()),
-            involuntary=sum(last - first for _, _, first, last in self._switches.values()),
+            voluntary_switches=sum(last - first for first, last, _, _ in self._switches.values()),
+            involuntary_switches=sum(last - first for _, _, first, last in self._switches.values()),
             sockets=self._sockets,
-            by_process=by_process,
+            cpu_s_by_process=sorted((sum(each) for each in spent), reverse=True),
         )
 
     def _look(self, first: bool = False) -> list[int]:
@@ -100,41 +94,6 @@ class Usage:
                 known = self._switches.get(thread)
                 begun = (known[0], known[2]) if known else (voluntary, involuntary) if first else (0, 0)
                 self._switches[thread] = (begun[0], voluntary, begun[1], involuntary)
-
-
-def result(
-    user_s: float,
-    system_s: float,
-    wall_s: float,
-    requests: int,
-    *,
-    pss: list[int],
-    processes: int,
-    threads: int,
-    voluntary: int,
-    involuntary: int,
-    sockets: int | None,
-    by_process: list[float],
-) -> dict[str, Any]:
-    """Return the ``cost`` part of a cell (docs/results.md). ``pss`` in bytes, one for each sample."""
-
-    def per_request(seconds: float) -> float | None:
-        return round(seconds * 1000 / requests, 5) if requests else None
-
-    return {
-        "cores": round((user_s + system_s) / wall_s, 4),
-        "cpu_ms_per_request": per_request(user_s + system_s),
-        "user_ms_per_request": per_request(user_s),
-        "system_ms_per_request": per_request(system_s),
-        "pss_peak_bytes": max(pss, default=None),
-        "pss_mean_bytes": round(mean(pss)) if pss else None,
-        "processes": processes,
-        "threads": threads,
-        "voluntary_switches": voluntary,
-        "involuntary_switches": involuntary,
-        "sockets": sockets,
-        "cores_by_process": [round(cores, 4) for cores in sorted(by_process, reverse=True)],
-    }
 
 
 def pss_bytes(pid: int) -> int | None:

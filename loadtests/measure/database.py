@@ -8,6 +8,7 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
+from loadtests.results.battle import DatabaseMachine
 from loadtests.settings import BadSetting
 
 _ANSWER_TIMEOUT_MS = 3000
@@ -54,20 +55,20 @@ class Database:
             raise DatabaseGone("mongod does not answer")
         return self._client.address
 
-    def host(self) -> dict[str, Any] | None:
+    def host(self) -> DatabaseMachine | None:
         """Return what it says of the machine it runs on; None where we may not ask."""
         try:
             found = self._client.admin.command("hostInfo")
         except PyMongoError:
             return None
         system, extra, os_name = found.get("system", {}), found.get("extra", {}), found.get("os", {})
-        return {
-            "name": system.get("hostname"),
-            "cpu_model": extra.get("cpuString") or None,
-            "cpus_online": system.get("numCores"),
-            "memory_bytes": system["memSizeMB"] * 1024 * 1024 if "memSizeMB" in system else None,
-            "system": f"{_pretty(os_name.get('name', ''))} {os_name.get('version', '')}".strip(),
-        }
+        return DatabaseMachine(
+            name=system.get("hostname"),
+            cpu_model=extra.get("cpuString") or None,
+            cpus_online=system.get("numCores"),
+            memory_bytes=system["memSizeMB"] * 1024 * 1024 if "memSizeMB" in system else None,
+            system=f"{_pretty(os_name.get('name', ''))} {os_name.get('version', '')}".strip(),
+        )
 
     def local_pid(self) -> int | None:
         """Return its process id if it runs on this machine, where its costs can be read."""

@@ -9,9 +9,9 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from enum import StrEnum
-from statistics import median
 from typing import Self
+
+from loadtests.results.counts import Observation, Outcome
 
 # How often a request that waits too long is looked for, so a timeout is found at most this late.
 _WATCH_S = 0.05
@@ -21,18 +21,6 @@ _CROSSED_WITHIN_S = 1.0
 _CROSSED_WITHIN_OF_FEW_S = 0.1
 # A port that nobody listens on refuses thousands of times a second.
 _AFTER_REFUSAL_S = 0.01
-
-
-class Outcome(StrEnum):
-    """How a request ended."""
-
-    OK = "ok"
-    WRONG_BODY = "wrong_body"
-    STATUS_4XX = "status_4xx"
-    STATUS_5XX = "status_5xx"
-    REFUSED = "refused"
-    RESET = "reset"
-    TIMEOUT = "timeout"
 
 
 @dataclass(frozen=True)
@@ -50,8 +38,8 @@ class Request:
 
 
 @dataclass
-class Connection:
-    """What one client saw. Times in seconds; ``longest_gap_s`` is between two replies, or to the end of the run."""
+class _Connection:
+    """What one client saw so far. Times in seconds."""
 
     replies: int = 0
     replies_in_ramp: int = 0
@@ -60,40 +48,36 @@ class Connection:
 
 
 @dataclass
-class Observation:
-    """What all clients of one run saw."""
+class _Seen:
+    """What all clients saw so far: an Observation in the making."""
 
-    connections: list[Connection]
-    duration_s: float = 0.0
+    connections: list[_Connection]
     ramp_s: float = 0.0
-    """Until each client had a reply, at most half of the run."""
     outcomes: Counter[Outcome] = field(default_factory=Counter)
-    statuses: Counter[int] = field(default_factory=Counter)
-    """The error statuses, by code."""
+    statuses: Counter[str] = field(default_factory=Counter)
     latencies_s: list[float] = field(default_factory=list)
-    """Of every complete reply, each connection's first left out."""
     announced_closes: int = 0
-    """Replies that said ``Connection: close``."""
     silent_closes: int = 0
-    """Complete replies after which the server closed without having said so: wrk counts each as a read error."""
     in_flight: int = 0
-    """Requests without a reply when the time was up."""
     requests: list[Request] = field(default_factory=list)
-    """Every request of a KnownLoad; empty for others."""
 
-    @property
-    def failed(self) -> int:
-        return self.outcomes.total() - self.outcomes[Outcome.OK]
-
-    @property
-    def replies(self) -> tuple[int, float, int]:
-        """Least, median and most replies of a connection."""
-        counts = [connection.replies for connection in self.connections]
-        return min(counts), median(counts), max(counts)
-
-    @property
-    def longest_gap_s(self) -> float:
-        return max(connection.longest_gap_s for connection in self.connections)
+    def observation(self, duration_s: float) -> Observation:
+        of_each = self.connections
+        return Observation(
+            duration_s=duration_s,
+            ramp_s=self.ramp_s,
+            replies=[connection.replies - connection.replies_in_ramp for connection in of_each],
+            unanswered=sum(connection.replies == 0 for connection in of_each),
+            first_replies_s=[each.first_reply_s for each in of_each if each.first_reply_s is not None],
+            longest_gap_s=max(connection.longest_gap_s for connection in of_each),
+            # Those of thousands would be most of what is kept, and no figure is made of them.
+            latencies_s=self.latencies_s if len(of_each) == 1 else [],
+            outcomes=dict(self.outcomes),
+            statuses=dict(self.statuses),
+            announced_closes=self.announced_closes,
+            silent_closes=self.silent_closes,
+            in_flight=self.in_flight,
+        )
 
 
 def observe(
@@ -193,7 +177,7 @@ class _Run:
         self.crossed_within_s = _CROSSED_WITHIN_S if each_s is None else _CROSSED_WITHIN_OF_FEW_S
         self._ramp_until_s: float | None = None
         self.started = 0.0
-        self.seen = Observation([Connection() for _ in range(connections)])
+        self.seen = _Seen([_Connection() for _ in range(connections)])
         self.clients = [_Client(self, connection) for connection in self.seen.connections]
 
     async def for_seconds(self, duration_s: float) -> Observation:
@@ -202,8 +186,8 @@ class _Run:
         try:
             await self._watch(self.started + duration_s)
         finally:
-            self._end()
-        return self.seen
+            duration_s = self._end()
+        return self.seen.observation(duration_s)
 
     async def until(self, over: threading.Event) -> None:
         self._start()
@@ -223,8 +207,8 @@ class _Run:
             while any(client.asked_at is not None for client in self.clients):
                 await self._watch(time.monotonic() + _WATCH_S)
         finally:
-            self._end()
-        return self.seen
+            duration_s = self._end()
+        return self.seen.observation(duration_s)
 
     def _start(self) -> None:
         self.started = time.monotonic()
@@ -251,19 +235,19 @@ class _Run:
         for connection in self.seen.connections:
             connection.replies_in_ramp = connection.replies
 
-    def _end(self) -> None:
+    def _end(self) -> float:
         now = time.monotonic()
-        self.seen.duration_s = now - self.started
         for client in self.clients:
             self.seen.in_flight += client.asked_at is not None
             client.seen.longest_gap_s = max(client.seen.longest_gap_s, now - client.last_reply)
             client.leave()
+        return now - self.started
 
 
 class _Client:
     """One connection after another, one request after another."""
 
-    def __init__(self, run: _Run, seen: Connection) -> None:
+    def __init__(self, run: _Run, seen: _Connection) -> None:
         self._run = run
         self.seen = seen
         self._stream: _Stream | None = None
@@ -307,7 +291,7 @@ class _Client:
             self._drop()
         outcome = _classify(status, self._run.body is None or body == self._run.body)
         if status >= 400:
-            run.statuses[status] += 1
+            run.statuses[str(status)] += 1
         self.ended(outcome, status)
 
     def lost(self, stream: "_Stream", partial: bool) -> None:

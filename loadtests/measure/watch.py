@@ -4,45 +4,42 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
-from loadtests.measure.costs import Usage
+from loadtests.measure.costs import Meter
+from loadtests.results.counts import MachineTimes, Usage
 
 
 class Watch:
     """Watches the processes that ``pids`` returns and their machine, from ``begin`` over ``sample`` to ``end``."""
 
     def __init__(self, pids: Callable[[], Iterable[int]]) -> None:
-        self._usage = Usage(pids)
+        self._meter = Meter(pids)
         self._before = self._after = _CpuTimes()
 
     def begin(self) -> None:
         self._before = _CpuTimes()
-        self._usage.begin()
+        self._meter.begin()
 
     def sample(self) -> None:
-        self._usage.sample()
+        self._meter.sample()
 
     def end(self) -> None:
-        self._usage.end()
+        self._meter.end()
         self._after = _CpuTimes()
 
-    def cost(self, wall_s: float, requests: int) -> dict[str, Any]:
-        """Return the ``cost`` of the server (docs/results.md)."""
-        return self._usage.as_result(wall_s, requests)
+    def usage(self) -> Usage:
+        """Return what the processes used."""
+        return self._meter.usage()
 
-    def machine(self, ours_s: float) -> dict[str, Any]:
-        """Return the ``machine`` part of a cell; ``ours_s`` is CPU time that the battle used on that machine."""
+    def machine(self) -> MachineTimes:
+        """Return where the machine's CPU time went."""
         before, after = self._before, self._after
-        total = max(after.total - before.total, 1e-9)
-        steal = after.steal - before.steal
-        busy = total - (after.idle - before.idle) - steal
-        return {
-            "busy": _fraction(busy / total),
-            "steal": _fraction(steal / total),
-            "others": _fraction((busy - ours_s) / total),
-            "mhz": _mean_mhz(),
-        }
+        return MachineTimes(
+            total_s=after.total - before.total,
+            idle_s=max(0.0, after.idle - before.idle),
+            steal_s=max(0.0, after.steal - before.steal),
+            mhz=_mean_mhz(),
+        )
 
 
 class _CpuTimes:
@@ -60,7 +57,3 @@ def _mean_mhz() -> float | None:
     cpuinfo = Path("/proc/cpuinfo").read_text()
     clocks = [float(mhz) for mhz in re.findall(r"^cpu MHz\s*: ([0-9.]+)$", cpuinfo, re.MULTILINE)]
     return round(sum(clocks) / len(clocks), 1) if clocks else None
-
-
-def _fraction(value: float) -> float:
-    return round(min(1.0, max(0.0, value)), 4)

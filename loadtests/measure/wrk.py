@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loadtests.results.counts import WrkCounts
 from loadtests.stacks.processes import die_with_parent, pinned_to
 
 _SCRIPT = Path(__file__).with_name("wrk.lua")
 # wrk ends by itself after its duration; one that does not is stuck.
 _GRACE_S = 30
-WINDOW_S = 0.1
 RAMP_PATH = "/sleep?ms=0"
 RAMP_BODY = '{"slept_ms":0}'
 
@@ -50,43 +50,6 @@ class Load:
         ]
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What wrk counted.
-
-    ``replies`` are complete ones of any status, first replies included; ``windows_ok`` are the right ones in each
-    ``WINDOW_S``; ``first_replies_s`` are the times from the start to each connection's first reply. Latencies in
-    milliseconds, first replies left out; ``quantiles`` is ``[fraction, ms]``, rising.
-    """
-
-    replies: int
-    sent: int
-    ok: int
-    wrong_body: int
-    statuses: dict[str, int]
-    lost: int
-    """Read, write and connect errors: wrk does not tell a close after a reply from a reset in the middle of one."""
-    late: int
-    """Complete replies that came after the timeout."""
-    duration_s: float
-    windows_ok: list[int]
-    first_replies_s: list[float]
-    quantiles: list[list[float]]
-    mean_ms: float
-    samples: int
-    first_replies_removed: int
-    as_printed_ms: dict[str, float]
-    output: str
-    cpu_user_s: float
-    cpu_system_s: float
-    voluntary_switches: int
-    involuntary_switches: int
-
-    @property
-    def replies_per_s(self) -> float:
-        return self.replies / self.duration_s
-
-
 def run(
     url: str,
     load: Load,
@@ -95,7 +58,7 @@ def run(
     environment: Mapping[str, str] | None = None,
     meanwhile: Callable[[int], None] | None = None,
     interval_s: float = 1.0,
-) -> Measured:
+) -> WrkCounts:
     """Load ``url`` and return what wrk counted; call ``meanwhile`` with wrk's process id every ``interval_s`` seconds.
 
     Raises WrkFailed when wrk cannot start, is killed or is stuck. Whatever is raised, wrk does not go on.
@@ -123,7 +86,7 @@ def run(
         raise WrkFailed(f"wrk was killed by {signal.Signals(-process.returncode).name}")
     if process.returncode or not summary:
         raise WrkFailed(f"wrk ended with status {process.returncode}: {' '.join(text.strip().splitlines()[-1:])}")
-    return _measured(json.loads(summary), tables, usage)
+    return _counts(json.loads(summary), load.command(url), load, tables, usage)
 
 
 def _wait(
@@ -148,10 +111,16 @@ def _wait(
     return usage
 
 
-def _measured(summary: dict[str, Any], tables: str, usage: resource.struct_rusage) -> Measured:
+def _counts(
+    summary: dict[str, Any], command: list[str], load: Load, tables: str, usage: resource.struct_rusage
+) -> WrkCounts:
     if summary["limit_us"] and summary["measured"] != summary["requests"] - summary["timeout"]:
         raise WrkFailed("wrk's histogram is not laid out as wrk 4.0 to 4.2 lay it out: use one of these")
-    return Measured(
+    return WrkCounts(
+        command=" ".join(command),
+        output=tables,
+        asked_s=load.duration_s,
+        duration_s=summary["duration_us"] / 1e6,
         replies=summary["requests"],
         sent=summary["sent"],
         ok=summary["ok"],
@@ -159,17 +128,15 @@ def _measured(summary: dict[str, Any], tables: str, usage: resource.struct_rusag
         statuses=summary["statuses"],
         lost=summary["connect"] + summary["read"] + summary["write"],
         late=summary["timeout"],
-        duration_s=summary["duration_us"] / 1e6,
         windows_ok=summary["windows_ok"],
         first_replies_s=[us / 1e6 for us in summary["first_replies_us"]],
-        quantiles=[[fraction, us / 1000] for fraction, us in summary["quantiles_us"]],
+        quantiles=[(fraction, us / 1000) for fraction, us in summary["quantiles_us"]],
         mean_ms=summary["mean_us"] / 1000,
         samples=summary["measured"] - summary["first_replies_removed"],
         first_replies_removed=summary["first_replies_removed"],
         as_printed_ms={name: us / 1000 for name, us in summary["as_printed_us"].items()},
-        output=tables,
-        cpu_user_s=usage.ru_utime,
-        cpu_system_s=usage.ru_stime,
+        user_s=usage.ru_utime,
+        system_s=usage.ru_stime,
         voluntary_switches=usage.ru_nvcsw,
         involuntary_switches=usage.ru_nivcsw,
     )

@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from loadtests.judge.estimates import difference
 from loadtests.report.reading import (
     DOCUMENTS,
-    Column,
-    Results,
     cells,
     columns,
     delayed_columns,
@@ -20,6 +17,8 @@ from loadtests.report.reading import (
     threads_held,
     typical,
 )
+from loadtests.results.battle import Group, Results
+from loadtests.results.cell import Column
 
 _MEGABYTE = 1_000_000
 # A stack that fails more than one request in a thousand is not recommended, however fast it is.
@@ -47,14 +46,14 @@ def headlines(results: Results) -> list[str]:
 
 def how_sure(results: Results) -> str:
     """Return in words what a difference must be before it means something."""
-    rounds = results["plan"]["rounds"]
-    repeats = [found["repeats"] for found in results["summary"]["groups"]]
+    rounds = results.plan.rounds
+    repeats = [found.repeats for found in results.summary.groups]
     if not repeats:
         return "Nothing was measured yet."
     said = []
     for endpoint in measured_endpoints(results):
         ranked = ranking(results, columns(results, endpoint)[0])
-        noise, source = ranked["noise"]["fraction"], ranked["noise"]["source"]
+        noise, source = ranked.noise, ranked.noise_by
         how = "a stack run twice differed by that" if source == "a/a" else "assumed: no stack was run twice"
         said.append(f"{100 * noise:.1f} % for the {DOCUMENTS[endpoint]} ({how})")
     if max(repeats) == 1:
@@ -74,9 +73,9 @@ def choices(results: Results) -> list[Answer]:
 
 def leaders(results: Results, column: Column) -> list[str]:
     """Return the entrants of rank 1 that do not fail too often: nobody is faster beyond doubt."""
-    ranks = [row for row in ranking(results, column)["rows"] if not _fails(results, row["entrant"], column)]
-    best = min((row["rank"] for row in ranks), default=1)
-    return [row["entrant"] for row in ranks if row["rank"] == best]
+    ranks = [row for row in ranking(results, column).rows if not _fails(results, row.entrant, column)]
+    best = min((row.rank for row in ranks), default=1)
+    return [row.entrant for row in ranks if row.rank == best]
 
 
 def joined(names: Sequence[str]) -> str:
@@ -84,48 +83,48 @@ def joined(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def per_s(found: dict[str, Any]) -> str:
+def per_s(found: Group) -> str:
     """Return a group's rate; ``≥`` where the load generator or the database was the limit."""
-    return f"{'≥ ' if found['lower_bound'] else ''}{found['ok_per_s']['median']:,.0f}"
+    return f"{'≥ ' if found.lower_bound else ''}{found.ok_per_s.median:,.0f}"
 
 
-def interval(found: dict[str, Any]) -> str:
-    rate = found["ok_per_s"]
-    return "one repeat" if rate["low"] is None else f"{rate['low']:,.0f} to {rate['high']:,.0f}"
+def interval(found: Group) -> str:
+    rate = found.ok_per_s
+    return "one repeat" if rate.low is None else f"{rate.low:,.0f} to {rate.high:,.0f}"
 
 
 def _headline(results: Results, column: Column) -> str:
-    rows = ranking(results, column)["rows"]
+    rows = ranking(results, column).rows
     best = leaders(results, column)
     if not best:
         return ""
-    groups = {row["entrant"]: _group(results, row["entrant"], column) for row in rows}
+    groups = {row.entrant: _group(results, row.entrant, column) for row in rows}
     where = in_words(column)
     start = f"{where[0].upper()}{where[1:]}: "
-    rates = [groups[name]["ok_per_s"]["median"] for name in best]
+    rates = [groups[name].ok_per_s.median for name in best]
     with_rates = f"with {min(rates):,.0f}{f' to {max(rates):,.0f}' if len(best) > 1 else ''} right replies a second"
-    bounds = [name for name in best if groups[name]["lower_bound"]]
+    bounds = [name for name in best if groups[name].lower_bound]
     if bounds:
         with_rates += f" (at least, for {joined(bounds)})"
-    slowest = rows[-1]["entrant"]
+    slowest = rows[-1].entrant
     if len(best) == len(rows) > 1:
         return f"{start}no winner. {joined(best)} tie {with_rates}."
     said = f"{start}{joined(best)} {'tie for first' if len(best) > 1 else 'is fastest'} {with_rates}"
-    if slowest in best or not groups[slowest]["ok_per_s"]["median"]:
+    if slowest in best or not groups[slowest].ok_per_s.median:
         return f"{said}."
-    times = max(rates) / groups[slowest]["ok_per_s"]["median"]
+    times = max(rates) / groups[slowest].ok_per_s.median
     return f"{said}, {'up to ' if len(best) > 1 else ''}{times:.1f} times as many as {slowest}, the slowest."
 
 
 def _fast_database(results: Results) -> Answer:
     case = "The database answers at once"
     first = next((columns(results, endpoint)[0] for endpoint in measured_endpoints(results)), None)
-    if first is None or first["db_latency_ms"] or first["endpoint"] == "sleep":
+    if first is None or first.db_latency_ms or first.endpoint == "sleep":
         return Answer(case, [], "Not measured: no find ran without added latency in this plan.")
     best = leaders(results, first)
     if not best:
         return Answer(case, [], "Not measured yet.")
-    costs = {name: found["median"] for name in best if (found := _group(results, name, first)["cpu_ms_per_request"])}
+    costs = {name: found.median for name in best if (found := _group(results, name, first).cpu_ms_per_request)}
     cheapest = min(costs, key=lambda name: costs[name], default=None)
     why = _why(best, first)
     if cheapest and len(best) > 1:
@@ -144,8 +143,8 @@ def _slow_database(results: Results) -> Answer:
         return Answer(case, [], "Not measured yet.")
     held = [
         name
-        for row in ranking(results, slowest)["rows"]
-        if "pool too small" in _group(results, name := row["entrant"], slowest)["bottlenecks"] and name not in best
+        for row in ranking(results, slowest).rows
+        if "pool too small" in _group(results, name := row.entrant, slowest).bottlenecks and name not in best
     ]
     why = _why(best, slowest)
     if held:
@@ -159,19 +158,19 @@ def _idle_connections(results: Results) -> Answer:
     if column is None:
         return Answer(case, [], "Not measured yet.")
     held = {
-        entrant["label"]: threads
+        entrant.label: threads
         for entrant in entrants(results)
-        if entrant["keep_alive"] and (threads := threads_held(results, entrant["label"], column)) is not None
+        if entrant.keep_alive and (threads := threads_held(results, entrant.label, column)) is not None
     }
     each = [name for name, threads in held.items() if threads >= _THREAD_EACH]
     free = {name: memory for name in held if name not in each and (memory := _memory(results, name, column))}
     if not free:
         return Answer(case, [], "Each of the stacks measured here holds a thread for an open connection, or closes it.")
-    busy = f"{column['connections']:,} busy connections"
+    busy = f"{column.connections:,} busy connections"
     why = f"An open connection costs them no thread; these take the least memory at {busy}."
     if each:
         why += f" A thread for each connection: {joined(each)}."
-    closing = [entrant["label"] for entrant in entrants(results) if not entrant["keep_alive"]]
+    closing = [entrant.label for entrant in entrants(results) if not entrant.keep_alive]
     if closing:
         why += f" Closed after each reply: {joined(closing)}."
     return Answer(case, _least(free), f"{why} Judged by these figures: idle connections themselves were not measured.")
@@ -181,9 +180,9 @@ def _little_memory(results: Results) -> Answer:
     case = "Memory is short"
     column = _most_connections(results)
     known = {
-        entrant["label"]: memory
+        entrant.label: memory
         for entrant in entrants(results)
-        if column and (memory := _memory(results, entrant["label"], column))
+        if column and (memory := _memory(results, entrant.label, column))
     }
     if column is None or not known:
         return Answer(case, [], "Not measured.")
@@ -210,27 +209,27 @@ def _least(amounts: dict[str, float]) -> list[str]:
 
 def _most_connections(results: Results) -> Column | None:
     found = [column for endpoint in measured_endpoints(results)[:1] for column in columns(results, endpoint)]
-    measured = [column for column in found if ranking(results, column)["rows"]]
+    measured = [column for column in found if ranking(results, column).rows]
     return measured[-1] if measured else None
 
 
 def _memory(results: Results, name: str, column: Column) -> float | None:
     if _fails(results, name, column):
         return None
-    return typical(cells(results, name, column), lambda cell: cell["cost"]["server"]["pss_peak_bytes"])
+    return typical(cells(results, name, column), lambda cell: cell.figures.cost.server.pss_peak_bytes)
 
 
 def _fails(results: Results, name: str, column: Column) -> bool:
     found = group(results, name, column)
-    return found is not None and found["failed_fraction"] > _FAILS_TOO_OFTEN
+    return found is not None and found.failed_fraction > _FAILS_TOO_OFTEN
 
 
 def _left_out(results: Results, column: Column) -> str:
-    failing = [row["entrant"] for row in ranking(results, column)["rows"] if _fails(results, row["entrant"], column)]
+    failing = [row.entrant for row in ranking(results, column).rows if _fails(results, row.entrant, column)]
     return f" Left out, since they failed more than one request in a thousand: {joined(failing)}." if failing else ""
 
 
-def _group(results: Results, name: str, column: Column) -> dict[str, Any]:
+def _group(results: Results, name: str, column: Column) -> Group:
     found = group(results, name, column)
     assert found, "a ranked entrant has a group"
     return found

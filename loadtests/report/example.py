@@ -5,8 +5,9 @@ from pathlib import Path
 from loadtests.report.answers import headlines, how_sure
 from loadtests.report.drawing.svg import WIDE, colour, svg
 from loadtests.report.page import NAME, doubts, page
-from loadtests.report.reading import Results, measured_endpoints
+from loadtests.report.reading import measured_endpoints
 from loadtests.report.sections.successes import ranking_of
+from loadtests.results.battle import Results
 from loadtests.settings import ROOT, BadSetting
 
 FOLDER = ROOT / "docs" / "example"
@@ -21,13 +22,13 @@ def write_example(results: Results, folder: Path = FOLDER) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / NAME).write_text(page(results, folder))
     (folder / PICTURE).write_text(svg(figure.chart(WIDE), ground=colour("paper")) + "\n")
-    machine = results["environment"]
+    machine = results.environment
     (folder / "README.md").write_text(
         "\n".join(
             [
-                f"# One real report: {results['started'][:10]}, {machine['cpu_model']}, {machine['cpus_usable']} CPUs",
+                f"# One real report: {results.started[:10]}, {machine.cpu_model}, {machine.cpus_usable} CPUs",
                 "",
-                f"Made by `{results['command']}`, then `make example`. [{NAME}]({NAME}) is for a browser.",
+                f"Made by `{results.command}`, then `make example`. [{NAME}]({NAME}) is for a browser.",
                 "",
                 f"![{figure.title}]({PICTURE})",
                 "",

@@ -13,9 +13,6 @@ from loadtests.faults import document
 from loadtests.report import answers, article
 from loadtests.report.drawing.svg import NARROW, PALETTE, WIDE, inline
 from loadtests.report.reading import (
-    Column,
-    Entrant,
-    Results,
     cells,
     columns,
     delayed_columns,
@@ -28,6 +25,8 @@ from loadtests.report.sections import cost, latency, slow_database, successes
 from loadtests.report.sections.exhibit import Figure, Table, megabytes
 from loadtests.report.sections.in_2014 import in_2014
 from loadtests.results import file as results_file
+from loadtests.results.battle import Git, PlannedEntrant, Results
+from loadtests.results.cell import Column
 from loadtests.settings import ROOT
 
 NAME = "report.html"
@@ -76,7 +75,7 @@ def page(results: Results, folder: Path) -> str:
         choices=answers.choices(results),
         overview=_overview(results, folder),
         figures={section: [_drawn(figure) for figure in figures] for section, figures in figures(results).items()},
-        verdict_columns=[_short(column) for column in results["plan"]["columns"]],
+        verdict_columns=[_short(column) for column in results.plan.columns],
         verdicts=[_verdicts(results, entrant) for entrant in entrants(results, with_repeats=True)],
         started=_starts(results, folder),
         environment=_environment(results),
@@ -84,8 +83,8 @@ def page(results: Results, folder: Path) -> str:
         faults=_faults(),
         docs=f"{os.path.relpath(ROOT / 'docs', folder.resolve())}/",
         cells=[
-            {"name": f"{cell['entrant']}, {in_words(_column(cell))}, round {cell['round']}", "wrk": cell["wrk"]}
-            for cell in results["cells"]
+            {"name": f"{cell.entrant}, {in_words(cell.column)}, round {cell.round}", "wrk": cell.counts.wrk}
+            for cell in results.cells
         ],
         in_words=in_words,
         joined=answers.joined,
@@ -95,7 +94,7 @@ def page(results: Results, folder: Path) -> str:
 def figures(results: Results) -> dict[str, list[Figure]]:
     """Return the figures of each section that has some."""
     endpoints = measured_endpoints(results)
-    if not results["cells"]:
+    if not results.cells:
         endpoints = []
     documents = [endpoint for endpoint in endpoints if endpoint != "sleep"]
     found = {
@@ -116,23 +115,20 @@ def figures(results: Results) -> dict[str, list[Figure]]:
 
 def doubts(results: Results) -> list[str]:
     """Return everything that a reader must know before any figure, a sentence each."""
-    said = [warning["text"] for warning in results["warnings"]]
-    plan = results["plan"]
-    late = sum(column["db_latency_ms"] > 0 for column in plan["columns"]) * (plan.get("delayed_from_round", 1) - 1)
-    planned = len(plan["entrants"]) * (len(plan["columns"]) * plan["rounds"] - late)
-    if results["state"] != "complete":
-        said.insert(0, f"Not complete ({results['state']}): {len(results['cells'])} of {planned} cells were measured.")
-    for skipped in results["skipped"]:
-        said.append(f"{skipped['entrant']} was not measured: {skipped['reason']}")
-    for failed in results["failed"]:
-        where = f" ({in_words(failed['column'])})" if failed["column"] else ""
-        whose = "" if failed["fault"] == "stack" else " This was the bench's trouble, not the stack's."
-        said.append(f"{failed['entrant']} failed in round {failed['round']}{where}: {failed['reason']}.{whose}")
-    if plan["rounds"] == 1 and not any(warning["about"] == "repeats" for warning in results["warnings"]):
+    said = [str(doubt) for doubt in results.doubts]
+    plan = results.plan
+    late = sum(column.db_latency_ms > 0 for column in plan.columns) * (plan.delayed_from_round - 1)
+    planned = len(plan.entrants) * (len(plan.columns) * plan.rounds - late)
+    if results.state != "complete":
+        said.insert(0, f"Not complete ({results.state}): {len(results.cells)} of {planned} cells were measured.")
+    for skipped in results.skipped:
+        said.append(f"{skipped.entrant} was not measured: {skipped.reason}")
+    for failed in results.failed:
+        where = f" ({in_words(failed.column)})" if failed.column else ""
+        whose = "" if failed.fault == "stack" else " This was the bench's trouble, not the stack's."
+        said.append(f"{failed.entrant} failed in round {failed.round}{where}: {failed.reason}.{whose}")
+    if plan.rounds == 1 and not any(doubt.about == "repeats" for doubt in results.doubts):
         said.append("Each cell was measured once: there are no intervals, and ties are judged by the noise alone.")
-    git = results["environment"]["git"]
-    if git and git["uncommitted_changes"]:
-        said.append(f"Measured with uncommitted changes on top of {git['commit'][:10]}: nobody else has this code.")
     return list(dict.fromkeys(said))
 
 
@@ -152,34 +148,34 @@ def _overview(results: Results, folder: Path) -> dict[str, Any]:
         shown.append(delayed[-1])
     rows = []
     for entrant in sorted(entrants(results), key=lambda entrant: _rank(results, entrant, shown[0])):
-        found = [group(results, entrant["label"], column) for column in shown]
-        cpu_ms, memory = (found[0][figure] if found[0] else None for figure in ("cpu_ms_per_request", "pss_peak_bytes"))
+        found = [group(results, entrant.label, column) for column in shown]
+        cpu_ms, memory = (found[0].cpu_ms_per_request, found[0].pss_peak_bytes) if found[0] else (None, None)
         rows.append(
             {
                 **_place(entrant, folder),
                 "rates": [answers.per_s(each) if each else "–" for each in found],
-                "cpu": f"{cpu_ms['median']:.2f}" if cpu_ms else "–",
-                "memory": megabytes(memory["median"]) if memory else "–",
-                "choose_when": entrant["choose_when"],
+                "cpu": f"{cpu_ms.median:.2f}" if cpu_ms else "–",
+                "memory": megabytes(memory.median) if memory else "–",
+                "choose_when": entrant.choose_when,
             }
         )
     return {"columns": [_short(column) for column in shown], "rows": rows}
 
 
-def _rank(results: Results, entrant: Entrant, column: Column) -> float:
-    found = group(results, entrant["label"], column)
-    return -found["ok_per_s"]["median"] if found else 1.0
+def _rank(results: Results, entrant: PlannedEntrant, column: Column) -> float:
+    found = group(results, entrant.label, column)
+    return -found.ok_per_s.median if found else 1.0
 
 
-def _place(entrant: Entrant, folder: Path) -> dict[str, Any]:
+def _place(entrant: PlannedEntrant, folder: Path) -> dict[str, Any]:
     return {
-        "label": entrant["label"],
-        "stack": entrant["stack"],
-        "title": entrant["title"],
-        "model": entrant["model"],
-        "app": entrant["app"],
-        "folder": f"{os.path.relpath(ROOT / entrant['app'], folder.resolve())}/",
-        "anchor": f"run-{re.sub('[^a-z0-9]+', '-', entrant['label']).strip('-')}",
+        "label": entrant.label,
+        "stack": entrant.stack,
+        "title": entrant.title,
+        "model": entrant.model,
+        "app": entrant.app,
+        "folder": f"{os.path.relpath(ROOT / entrant.app, folder.resolve())}/",
+        "anchor": f"run-{re.sub('[^a-z0-9]+', '-', entrant.label).strip('-')}",
     }
 
 
@@ -192,66 +188,62 @@ def _starts(results: Results, folder: Path) -> list[dict[str, Any]]:
     return [
         {
             **_place(entrant, folder),
-            "command": entrant["command"],
-            "settings": entrant["settings"],
-            "again": entrant["repeats"],
+            "command": entrant.command,
+            "settings": entrant.settings,
+            "again": entrant.repeats,
         }
         for entrant in entrants(results, with_repeats=True)
     ]
 
 
-def _verdicts(results: Results, entrant: Entrant) -> dict[str, Any]:
-    found = [_verdict(results, entrant, column) for column in results["plan"]["columns"]]
-    return {"entrant": entrant["label"], "model": entrant["model"], "cells": found}
+def _verdicts(results: Results, entrant: PlannedEntrant) -> dict[str, Any]:
+    found = [_verdict(results, entrant, column) for column in results.plan.columns]
+    return {"entrant": entrant.label, "model": entrant.model, "cells": found}
 
 
-def _verdict(results: Results, entrant: Entrant, column: Column) -> dict[str, Any]:
-    found = cells(results, entrant["label"], column)
+def _verdict(results: Results, entrant: PlannedEntrant, column: Column) -> dict[str, Any]:
+    found = cells(results, entrant.label, column)
     where = in_words(column)
     if found:
-        measured = group(results, entrant["label"], column)
+        measured = group(results, entrant.label, column)
         return {
             "where": where,
             "rate": answers.per_s(measured) if measured else "–",
-            "bottlenecks": list(dict.fromkeys(cell["verdict"]["bottleneck"] for cell in found)),
-            "details": [{"round": cell["round"], **cell["verdict"]} for cell in found],
+            "bottlenecks": list(dict.fromkeys(cell.verdict.bottleneck for cell in found)),
+            "details": [{"round": cell.round, **dict(cell.verdict)} for cell in found],
             "log_tail": [],
         }
     return {"where": where, "rate": "–", "details": [], **_why_missing(results, entrant, column)}
 
 
-def _why_missing(results: Results, entrant: Entrant, column: Column) -> dict[str, Any]:
-    for failed in results["failed"]:
-        if failed["entrant"] == entrant["label"] and failed["column"] in (None, column):
-            return {"bottlenecks": ["failed"], "log_tail": [failed["reason"], *failed["log_tail"]]}
-    if any(skipped["entrant"] in (entrant["label"], entrant["stack"]) for skipped in results["skipped"]):
+def _why_missing(results: Results, entrant: PlannedEntrant, column: Column) -> dict[str, Any]:
+    for failed in results.failed:
+        if failed.entrant == entrant.label and failed.column in (None, column):
+            return {"bottlenecks": ["failed"], "log_tail": [failed.reason, *failed.log_tail]}
+    if any(skipped.entrant in (entrant.label, entrant.stack) for skipped in results.skipped):
         return {"bottlenecks": ["skipped"], "log_tail": []}
     return {"bottlenecks": ["not measured"], "log_tail": []}
 
 
 def _environment(results: Results) -> Table:
-    known = results["environment"]
-    git = known["git"] or {"commit": "not a git checkout", "uncommitted_changes": False}
-    pinned = [f"{part} on {cpus}" for part, cpus in results["plan"]["placement"].items() if cpus]
+    known = results.environment
+    git = known.git or Git(commit="not a git checkout", uncommitted_changes=False)
+    pinned = [f"{part} on {cpus}" for part, cpus in results.plan.placement if cpus]
     rows = [
-        ["Processor", known["cpu_model"] + (", in a virtual machine" if known["virtual"] else "")],
-        ["CPUs usable", f"{known['cpus_usable']} of {known['cpus_online']}"],
+        ["Processor", known.cpu_model + (", in a virtual machine" if known.virtual else "")],
+        ["CPUs usable", f"{known.cpus_usable} of {known.cpus_online}"],
         ["CPUs of each part", "; ".join(pinned) or "not pinned: server, database and load share all"],
-        ["Memory", f"{known['memory_bytes'] / 1e9:.0f} GB"],
-        ["Kernel", f"{known['kernel']} {known['machine']}"],
-        ["Frequency governor", known["governor"] or "not known"],
-        *([f"Limit: {name.replace('_', ' ')}", str(value)] for name, value in known["limits"].items()),
-        ["Commit", git["commit"] + (", with uncommitted changes" if git["uncommitted_changes"] else "")],
-        *([name, version] for name, version in sorted(known["versions"].items())),
-        *([f"{path} (SHA-256)", digest] for path, digest in sorted(known["locks"].items())),
+        ["Memory", f"{known.memory_bytes / 1e9:.0f} GB"],
+        ["Kernel", f"{known.kernel} {known.machine}"],
+        ["Frequency governor", known.governor or "not known"],
+        *([f"Limit: {name.replace('_', ' ')}", str(value)] for name, value in known.limits),
+        ["Commit", git.commit + (", with uncommitted changes" if git.uncommitted_changes else "")],
+        *([name, version] for name, version in sorted(known.versions.items())),
+        *([f"{path} (SHA-256)", digest] for path, digest in sorted(known.locks.items())),
     ]
     return Table(["what", "value"], rows)
 
 
 def _short(column: Column) -> str:
-    added = f", +{column['db_latency_ms']} ms" if column["db_latency_ms"] else ""
-    return f"{_SHORT[column['endpoint']]}, {column['connections']:,}{added}"
-
-
-def _column(cell: dict[str, Any]) -> Column:
-    return {name: cell[name] for name in ("endpoint", "connections", "db_latency_ms")}
+    added = f", +{column.db_latency_ms} ms" if column.db_latency_ms else ""
+    return f"{_SHORT[column.endpoint]}, {column.connections:,}{added}"

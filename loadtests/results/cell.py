@@ -54,7 +54,7 @@ class Rate(Record):
     """How much was answered."""
 
     ok_per_s: Amount
-    """The figure to compare: complete right replies a second after the ramp, in whole windows of a tenth of a second."""
+    """The figure to compare: complete right replies a second after the ramp, in whole windows of 0.1 s."""
     replies_per_s: Amount
     """What wrk prints: error replies and the ramp are in it."""
     steady_s: Amount
@@ -97,7 +97,7 @@ class Outcomes(Record):
     @property
     def failures(self) -> dict[str, int]:
         """The failed requests by class, those above zero; a status code's class is its number."""
-        by_class = {"wrong_body": self.wrong_body, "refused": self.refused, "reset": self.reset, "timeout": self.timeout}
+        by_class = {name: getattr(self, name) for name in ("wrong_body", "refused", "reset", "timeout")}
         return {name: count for name, count in (by_class | self.status_4xx | self.status_5xx).items() if count}
 
     @property
@@ -136,7 +136,7 @@ class Spread(Record):
 
 
 class Fairness(Record):
-    """A short run of its own with an observer on each connection, which is slower than wrk: compare connections only."""
+    """A short run of its own, an observer on each connection. It is slower than wrk: compare connections only."""
 
     duration_s: Amount
     ramp_s: Amount

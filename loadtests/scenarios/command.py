@@ -360,7 +360,7 @@ def _described(target: Target) -> dict[str, Any]:
     if target.database:
         with suppress(DatabaseGone):
             version = target.database.version()
-    return describe([target.stack.app] if target.stack else [], version)
+    return describe([target.stack.app] if target.stack else [], version).model_dump()
 
 
 def _typed() -> str:

@@ -11,13 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from loadtests.battle.plan import Column, Entrant, Plan
-from loadtests.battle.rounds import Battle, Watcher
+from loadtests.battle.plan import Entrant, Plan
+from loadtests.battle.rounds import Battle, Watcher, new_results
 from loadtests.machines import leftovers
 from loadtests.machines.description import describe
-from loadtests.machines.placement import Placement
 from loadtests.measure.database import Database
 from loadtests.results import file as results
+from loadtests.results.battle import Placement
+from loadtests.results.cell import Column
 from loadtests.settings import ROOT
 from loadtests.signals import Stopped, stopped_by_signals
 from loadtests.stacks.bodies import EXPECTED
@@ -38,7 +39,7 @@ def known_plan(entrants: Sequence[Entrant], columns: Sequence[Column] = (), **ch
     base = Plan(
         name="battle",
         entrants=list(entrants),
-        columns=list(columns) or [Column("mongo", 20)],
+        columns=list(columns) or [Column(endpoint="mongo", connections=20)],
         rounds=1,
         measure_s=1,
         warm_up_least_s=1,
@@ -65,7 +66,7 @@ def known_battle(
     fight.mkdir(exist_ok=True)
     database = Database(uri)
     found = (fight / "results.json").exists()
-    known = results.read(fight) if found else results.new(plan, describe([], database.version()), "make battle")
+    known = results.read(fight) if found else new_results(plan, describe([], database.version()), "make battle")
     return Battle(plan, known, fight, database, own_mongod, leftovers.Run(folder), watcher or Watcher())
 
 

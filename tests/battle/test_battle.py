@@ -14,11 +14,12 @@ from typing import Any
 import psutil
 import pytest
 
-from loadtests.battle.plan import Column, Entrant
+from loadtests.battle.plan import Entrant
 from loadtests.battle.rounds import Watcher, passed
 from loadtests.machines import leftovers
 from loadtests.measure.database import Database, DatabaseGone
 from loadtests.results import file as results
+from loadtests.results.cell import Column
 from loadtests.results.file import CannotWrite
 from loadtests.settings import ROOT, BadSetting
 from shared import mongod
@@ -96,33 +97,35 @@ def test_a_crash_a_wrong_body_and_a_missing_tool_do_not_stop_the_others(tmp_path
     battle = known_battle(known_plan(entrants, rounds=2), tmp_path, uri, Tool())
     battle.fight()
     found = results.read(battle.folder)
-    assert found["state"] == "complete"
-    assert [cell["entrant"] for cell in found["cells"]].count("good") == 2
-    reasons = {(failure["entrant"], failure["fault"]): failure["reason"] for failure in found["failed"]}
+    assert found.state == "complete"
+    assert [cell.entrant for cell in found.cells].count("good") == 2
+    reasons = {(failure.entrant, failure.fault): failure.reason for failure in found.failed}
     assert "ended by itself with status 3" in reasons["crashes", "stack"]
     assert "wrong body at byte" in reasons["wrong", "stack"]
     assert "at its start" in reasons["never starts", "stack"]
-    tail = next(failure["log_tail"] for failure in found["failed"] if failure["entrant"] == "crashes")
+    tail = next(failure.log_tail for failure in found.failed if failure.entrant == "crashes")
     assert "known server: dying as it was told to" in tail
     # What cannot start is not started again; what crashed under load is, in the next round.
     assert Tool.given_up_on.count("never starts") == 1
     assert Tool.given_up_on.count("crashes") == 2
-    assert [entry["entrant"] for entry in found["skipped"]] == ["cannot be set up"]
-    assert "`false` failed" in found["skipped"][0]["reason"]
-    assert [pair["entrant"] for pair in found["summary"]["noise"]] == ["good"]
-    assert [row["entrant"] for row in found["summary"]["ranking"][0]["rows"]] == ["good"]
+    assert [entry.entrant for entry in found.skipped] == ["cannot be set up"]
+    assert "`false` failed" in found.skipped[0].reason
+    assert [pair.entrant for pair in found.summary.noise] == ["good"]
+    assert [row.entrant for row in found.summary.ranking[0].rows] == ["good"]
     assert not passed(found)
     assert battle.missing() == 0
 
 
 def test_a_latency_column_is_measured_with_the_delay_and_leaves_none_behind(tmp_path: Path, uri: str) -> None:
-    columns = [Column("mongo", 20), Column("mongo", 20, 30)]
+    slow = Column(endpoint="mongo", connections=20, db_latency_ms=30)
+    columns = [Column(endpoint="mongo", connections=20), slow]
     battle = known_battle(known_plan([known_entrant("finds", finds_each=100)], columns), tmp_path, uri)
     battle.fight()
-    plain, delayed = results.read(battle.folder)["cells"]
-    assert plain["unloaded_ms"]["p50"] < 15 < 30 < delayed["unloaded_ms"]["p50"]
-    assert delayed["ceiling"]["per_s"] == pytest.approx(20 / 0.030, abs=0.01)
-    assert delayed["rate"]["ok_per_s"] < delayed["ceiling"]["per_s"]
+    plain, delayed = (cell.figures for cell in results.read(battle.folder).cells)
+    assert plain.alone_ms and delayed.alone_ms and delayed.ceiling
+    assert plain.alone_ms.p50 < 15 < 30 < delayed.alone_ms.p50
+    assert delayed.ceiling.per_s == pytest.approx(20 / 0.030, abs=0.01)
+    assert delayed.rate.ok_per_s < delayed.ceiling.per_s
     with Database(uri) as database:
         before = time.monotonic()
         database._client[DATABASE]["articles"].find_one()
@@ -213,11 +216,11 @@ def test_a_killed_wrk_is_the_benchs_fault_and_is_measured_again(tmp_path: Path, 
     plan = known_plan([known_entrant("fixed")])
     battle = known_battle(plan, tmp_path, uri, Killer())
     battle.fight()
-    (failure,) = results.read(battle.folder)["failed"]
-    assert failure["fault"] == "bench"
-    assert failure["reason"] == "wrk was killed by SIGKILL"
+    (failure,) = results.read(battle.folder).failed
+    assert failure.fault == "bench"
+    assert failure.reason == "wrk was killed by SIGKILL"
     assert battle.missing() == 1
-    battle.results["failed"].clear()
+    battle.results.failed.clear()
     battle.fight()
     assert battle.missing() == 0
 
@@ -234,9 +237,9 @@ def test_mongod_killed_in_a_cell_is_not_the_stacks_fault(tmp_path: Path) -> None
     battle = known_battle(known_plan([known_entrant("finds")]), tmp_path, server.uri, Killer())
     with pytest.raises(DatabaseGone, match="start it, then go on with RESUME=latest"):
         battle.fight()
-    (failure,) = results.read(battle.folder)["failed"]
-    assert failure["fault"] == "bench"
-    assert "mongod ended" in failure["reason"]
+    (failure,) = results.read(battle.folder).failed
+    assert failure.fault == "bench"
+    assert "mongod ended" in failure.reason
     assert not servers()
 
 

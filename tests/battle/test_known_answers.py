@@ -15,14 +15,15 @@ from typing import Any
 import pytest
 
 from loadtests.battle.cell import Bench, measure_cell
-from loadtests.battle.plan import Column, Entrant
+from loadtests.battle.plan import Entrant
 from loadtests.judge import figures
-from loadtests.judge.verdict import ceiling
+from loadtests.judge.figures import ceiling
 from loadtests.machines.leftovers import Run
 from loadtests.machines.local import Machine
 from loadtests.measure import wrk
 from loadtests.measure.database import Database
 from loadtests.measure.observer import KnownLoad, observe
+from loadtests.results.cell import Cell, Column, Fairness, Figures, Outcomes
 from loadtests.stacks.bodies import EXPECTED, PATHS
 from loadtests.stacks.catalogue import Stack
 from loadtests.stacks.server import Server, StackFailed
@@ -44,14 +45,23 @@ _TRIES = 3
 class Known:
     """What the bench made of a server, and what the server itself said of wrk's run."""
 
-    cell: dict[str, Any]
+    cell: Cell
     counts: dict[str, int]
     p50_ms: float
     p99_ms: float
 
     @property
-    def outcomes(self) -> dict[str, Any]:
-        return self.cell["outcomes"]  # type: ignore[no-any-return]
+    def figures(self) -> Figures:
+        return self.cell.figures
+
+    @property
+    def fair(self) -> Fairness:
+        assert self.cell.figures.fairness
+        return self.cell.figures.fairness
+
+    @property
+    def outcomes(self) -> Outcomes:
+        return self.cell.figures.outcomes
 
 
 Measure = Callable[..., Known]
@@ -80,7 +90,7 @@ def measure(database: Database, tmp_path: Path, start: Callable[..., Any]) -> Me
     def measured(behaviour: str, known_of_it: dict[str, Any] | None = None, **how: Any) -> Known:
         for _ in range(_TRIES):
             known = measured_once(behaviour, known_of_it, **how)
-            others = known.cell["machine"]["others"]
+            others = known.figures.machine.others
             if others < _BUSY_WITH_OTHERS:
                 return known
         # In CI too: no toolchain is missing, but what is known of the server does not hold on such a machine.
@@ -95,7 +105,7 @@ def measure(database: Database, tmp_path: Path, start: Callable[..., Any]) -> Me
         **changes: Any,
     ) -> Known:
         entrant = Entrant(behaviour, known_stack(behaviour, **(known or {})))
-        column = Column("mongo", connections, db_latency_ms)
+        column = Column(endpoint="mongo", connections=connections, db_latency_ms=db_latency_ms)
         defaults = {"measure_s": 1, "fairness_s": 0.7}
         said: list[dict[str, Any]] = []
         with start(entrant.stack, **(settings or {})) as server:
@@ -122,31 +132,32 @@ def near(said: int, counted: int) -> bool:
 def test_fixed_service_time_gives_its_rate_and_latency_and_waiting(measure: Measure) -> None:
     known = measure("fixed", measure_s=3)
     asked_s = 3
-    assert known.cell["rate"]["ok_per_s"] == pytest.approx(known.counts["ok"] / asked_s, rel=0.02)
-    assert known.cell["latency_ms"]["p50"] == pytest.approx(known.p50_ms, rel=SERVER_CLOCK, abs=SERVER_CLOCK_MS)
-    assert figures.failures(known.outcomes) == {}
-    assert known.outcomes["closed_after_reply"] == 0
-    assert known.outcomes["in_flight"] <= CONNECTIONS
-    assert known.cell["verdict"]["bottleneck"] == "waiting"
-    assert not known.cell["verdict"]["lower_bound"]
-    assert known.cell["fairness"]["jain"] > 0.99
-    assert known.cell["fairness"]["unanswered"] == 0
-    assert known.cell["cost"]["bench_cores"] < 0.03
+    assert known.figures.rate.ok_per_s == pytest.approx(known.counts["ok"] / asked_s, rel=0.02)
+    assert known.figures.latency_ms.p50 == pytest.approx(known.p50_ms, rel=SERVER_CLOCK, abs=SERVER_CLOCK_MS)
+    assert known.outcomes.failures == {}
+    assert known.outcomes.closed_after_reply == 0
+    assert known.outcomes.in_flight <= CONNECTIONS
+    assert known.cell.verdict.bottleneck == "waiting"
+    assert not known.cell.verdict.lower_bound
+    assert known.fair.jain > 0.99
+    assert known.fair.unanswered == 0
+    assert known.figures.cost.bench_cores < 0.03
 
 
 def test_every_request_of_wrk_ends_in_one_class(measure: Measure) -> None:
     known = measure("each-hundredth-503")
     ended = known.outcomes
-    by_class = ended["ok"] + sum(figures.failures(ended).values()) + ended["in_flight"]
-    assert by_class == known.cell["finds"]["sent"] + CONNECTIONS - known.cell["ramp"]["answered"]
+    by_class = ended.ok + sum(ended.failures.values()) + ended.in_flight
+    assert by_class == known.figures.finds.sent + CONNECTIONS - known.figures.ramp.answered
 
 
 def test_two_speeds_give_their_quantiles_though_wrk_corrects_its_own(measure: Measure) -> None:
-    latency = measure("two-speeds", measure_s=3).cell["latency_ms"]
-    assert latency["p50"] == pytest.approx(10, rel=SERVER_CLOCK, abs=2)
-    assert latency["p99"] == pytest.approx(50, rel=SERVER_CLOCK, abs=3)
+    known = measure("two-speeds", measure_s=3)
+    latency = known.figures.latency_ms
+    assert latency.p50 == pytest.approx(10, rel=SERVER_CLOCK, abs=2)
+    assert latency.p99 == pytest.approx(50, rel=SERVER_CLOCK, abs=3)
     # One in ten takes 50 ms: so do the tenths above 0.9, and none below. wrk's correction fills in what never was.
-    below = [ms for fraction, ms in latency["quantiles"] if fraction <= 0.88]
+    below = [ms for fraction, ms in known.cell.counts.wrk.quantiles if fraction <= 0.88]
     assert max(below) < 20
 
 
@@ -156,59 +167,59 @@ def test_two_speeds_give_their_quantiles_though_wrk_corrects_its_own(measure: Me
 )
 def test_error_statuses_are_counted_by_code(measure: Measure, behaviour: str, status: str, name: str) -> None:
     known = measure(behaviour)
-    assert list(known.outcomes[status]) == [name]
-    assert near(known.outcomes[status][name], known.counts[name])
-    assert near(known.outcomes["ok"], known.counts["ok"])
-    assert figures.failures(known.outcomes) == {name: known.outcomes[status][name]}
-    assert known.outcomes["closed_after_reply"] == 0
+    assert list(getattr(known.outcomes, status)) == [name]
+    assert near(getattr(known.outcomes, status)[name], known.counts[name])
+    assert near(known.outcomes.ok, known.counts["ok"])
+    assert known.outcomes.failures == {name: getattr(known.outcomes, status)[name]}
+    assert known.outcomes.closed_after_reply == 0
 
 
 def test_nothing_but_errors_is_called_failing(measure: Measure) -> None:
     known = measure("only-503")
-    assert known.outcomes["ok"] == 0
-    assert near(known.outcomes["status_5xx"]["503"], known.counts["503"])
-    assert known.cell["rate"]["ok_per_s"] == 0
-    assert known.cell["verdict"]["bottleneck"] == "failing"
+    assert known.outcomes.ok == 0
+    assert near(known.outcomes.status_5xx["503"], known.counts["503"])
+    assert known.figures.rate.ok_per_s == 0
+    assert known.cell.verdict.bottleneck == "failing"
 
 
 def test_wrong_bodies_are_failures(measure: Measure) -> None:
     known = measure("each-twentieth-wrong")
-    assert near(known.outcomes["wrong_body"], known.counts["wrong"])
-    assert figures.failures(known.outcomes) == {"wrong_body": known.outcomes["wrong_body"]}
-    assert known.cell["fairness"]["outcomes"]["wrong_body"] > 0
+    assert near(known.outcomes.wrong_body, known.counts["wrong"])
+    assert known.outcomes.failures == {"wrong_body": known.outcomes.wrong_body}
+    assert known.fair.outcomes.wrong_body > 0
 
 
 def test_a_close_after_a_complete_reply_is_counted_and_is_no_failure(measure: Measure) -> None:
     known = measure("closes", measure_s=2)
-    assert figures.failures(known.outcomes) == {}
-    assert near(known.outcomes["ok"], sum(known.counts.values()))
-    assert known.outcomes["closed_after_reply"] == pytest.approx(known.counts["closed"], abs=CONNECTIONS)
-    assert known.cell["outcomes_by"] == "wrk and observer"
+    assert known.outcomes.failures == {}
+    assert near(known.outcomes.ok, sum(known.counts.values()))
+    assert known.outcomes.closed_after_reply == pytest.approx(known.counts["closed"], abs=CONNECTIONS)
+    assert known.outcomes.told_by == "wrk and observer"
 
 
 def test_a_reset_in_mid_body_is_a_failure(measure: Measure) -> None:
     known = measure("each-fiftieth-reset")
-    assert near(known.outcomes["reset"], known.counts["reset"])
-    assert figures.failures(known.outcomes) == {"reset": known.outcomes["reset"]}
-    assert known.outcomes["closed_after_reply"] == 0
+    assert near(known.outcomes.reset, known.counts["reset"])
+    assert known.outcomes.failures == {"reset": known.outcomes.reset}
+    assert known.outcomes.closed_after_reply == 0
 
 
 def test_closes_and_resets_are_shared_out_as_the_observer_saw_them(measure: Measure) -> None:
     known = measure("closes-and-resets", measure_s=3)
-    assert known.cell["outcomes_by"] == "wrk, shared out as the observer saw it"
+    assert known.outcomes.told_by == "wrk, shared out as the observer saw it"
     total = known.counts["closed"] + known.counts["reset"]
-    assert known.outcomes["reset"] + known.outcomes["closed_after_reply"] == pytest.approx(total, abs=CONNECTIONS)
-    assert known.outcomes["reset"] == pytest.approx(known.counts["reset"], rel=0.1)
+    assert known.outcomes.reset + known.outcomes.closed_after_reply == pytest.approx(total, abs=CONNECTIONS)
+    assert known.outcomes.reset == pytest.approx(known.counts["reset"], rel=0.1)
 
 
 def test_refused_connections_are_told_from_closes(start: Callable[..., Any]) -> None:
     with start(known_stack("refuses")) as server:
         measured = wrk.run(f"{server.url}{PATHS['mongo']}", wrk.Load(CONNECTIONS, 2), EXPECTED["mongo"])
         seen = observe(server.host, server.port, PATHS["mongo"], CONNECTIONS, 2.0, body=EXPECTED["mongo"])
-    ended, _ = figures.outcomes(measured, seen, CONNECTIONS)
-    assert set(figures.failures(ended)) == {"refused"}
-    assert ended["closed_after_reply"] == pytest.approx(measured.replies, rel=0.05)
-    assert ended["refused"] == measured.lost - ended["closed_after_reply"]
+    ended = figures.outcomes(measured, seen, CONNECTIONS)
+    assert set(ended.failures) == {"refused"}
+    assert ended.closed_after_reply == pytest.approx(measured.replies, rel=0.05)
+    assert ended.refused == measured.lost - ended.closed_after_reply
 
 
 def test_a_close_in_place_of_a_reply_is_a_lost_request(start: Callable[..., Any]) -> None:
@@ -226,93 +237,92 @@ def test_a_close_in_place_of_a_reply_is_a_lost_request(start: Callable[..., Any]
 
 def test_replies_after_the_timeout_are_timeouts(measure: Measure) -> None:
     known = measure("each-hundredth-too-late", measure_s=4, timeout_s=1)
-    assert near(known.outcomes["timeout"], known.counts["late"])
-    assert figures.failures(known.outcomes) == {"timeout": known.outcomes["timeout"]}
-    assert near(known.outcomes["ok"], known.counts["ok"])
+    assert near(known.outcomes.timeout, known.counts["late"])
+    assert known.outcomes.failures == {"timeout": known.outcomes.timeout}
+    assert near(known.outcomes.ok, known.counts["ok"])
 
 
 def test_a_request_that_is_never_answered_is_seen_by_the_observer(measure: Measure) -> None:
     known = measure("each-hundredth-never", connections=200, timeout_s=1, fairness_s=2.0)
-    assert known.cell["fairness"]["outcomes"]["timeout"] > 0
-    assert known.cell["fairness"]["longest_gap_ms"] > 1000
+    assert known.fair.outcomes.timeout > 0
+    assert known.fair.longest_gap_ms > 1000
     # For wrk it is in flight for ever.
-    assert known.outcomes["in_flight"] >= known.counts["never"]
+    assert known.outcomes.in_flight >= known.counts["never"]
 
 
 def test_a_slow_accept_is_the_ramp_and_nothing_else(measure: Measure) -> None:
     connections = 50
     known = measure("slow-accept", connections=connections, measure_s=3)
-    assert known.cell["ramp"]["all_answered_ms"] == pytest.approx(connections * 10, rel=0.25)
-    assert known.cell["ramp"]["answered"] == connections
-    assert known.cell["latency_ms"]["first_replies_removed"] == connections
+    assert known.figures.ramp.all_answered_ms == pytest.approx(connections * 10, rel=0.25)
+    assert known.figures.ramp.answered == connections
+    assert known.figures.ramp.all_answered_ms
+    assert known.cell.counts.wrk.first_replies_removed == connections
     # 10 ms each, whatever the first replies waited for.
-    assert known.cell["latency_ms"]["max"] < known.cell["ramp"]["all_answered_ms"] / 2
-    assert known.cell["latency_ms"]["p999"] == pytest.approx(known.p99_ms, abs=15)
-    assert known.cell["rate"]["ok_per_s"] == pytest.approx(
-        connections * 1000 / known.cell["latency_ms"]["mean"], rel=0.05
-    )
+    assert known.figures.latency_ms.max < known.figures.ramp.all_answered_ms / 2
+    assert known.figures.latency_ms.p999 == pytest.approx(known.p99_ms, abs=15)
+    assert known.figures.rate.ok_per_s == pytest.approx(connections * 1000 / known.figures.latency_ms.mean, rel=0.05)
 
 
 def test_one_connection_served_a_hundred_times_as_often_is_seen(measure: Measure) -> None:
     known = measure("one-favoured", fairness_s=3.0)
-    fair = known.cell["fairness"]
-    ratio = fair["replies"]["most"] / fair["replies"]["median"]
+    fair = known.fair
+    ratio = fair.replies.most / fair.replies.median
     assert 40 < ratio < 120
-    assert fair["replies"]["least"] == pytest.approx(fair["replies"]["median"], abs=1)
+    assert fair.replies.least == pytest.approx(fair.replies.median, abs=1)
     others = CONNECTIONS - 1
-    assert fair["jain"] == pytest.approx((ratio + others) ** 2 / (CONNECTIONS * (ratio**2 + others)), rel=0.1)
-    assert fair["longest_gap_ms"] == pytest.approx(200, rel=0.3)
+    assert fair.jain == pytest.approx((ratio + others) ** 2 / (CONNECTIONS * (ratio**2 + others)), rel=0.1)
+    assert fair.longest_gap_ms == pytest.approx(200, rel=0.3)
 
 
 @pytest.mark.parametrize(("finds", "verdict"), [("0", "less"), ("1", "equal"), ("2", "more")])
 def test_finds_are_compared_with_the_replies(measure: Measure, finds: str, verdict: str) -> None:
     known = measure("finds", settings={"FINDS": finds})
-    seen = known.cell["finds"]
-    assert seen["verdict"] == verdict
-    assert seen["counted"] == pytest.approx(int(finds) * known.counts["ok"], abs=3 * CONNECTIONS)
+    seen = known.figures.finds
+    assert seen.verdict == verdict
+    assert seen.counted == pytest.approx(int(finds) * known.counts["ok"], abs=3 * CONNECTIONS)
 
 
 def test_a_pool_that_is_too_small_meets_its_ceiling(measure: Measure) -> None:
     known = measure(
         "finds", {"finds_each": 5}, settings={"AT_ONCE": "5"}, connections=50, db_latency_ms=20, measure_s=3
     )
-    assert known.cell["ceiling"]["per_s"] == 250
+    assert known.figures.ceiling and known.figures.ceiling.per_s == 250
     # Never above the ceiling; below it by what a find costs beside its delay, here up to 3 ms of 20.
-    assert 250 * 0.8 <= known.cell["rate"]["ok_per_s"] <= 250 * 1.02
-    assert known.cell["verdict"]["bottleneck"] == "pool too small"
+    assert 250 * 0.8 <= known.figures.rate.ok_per_s <= 250 * 1.02
+    assert known.cell.verdict.bottleneck == "pool too small"
 
 
 def test_a_pool_nobody_told_of_is_found_by_littles_law(measure: Measure) -> None:
     known = measure("finds", settings={"AT_ONCE": "5"}, connections=50, db_latency_ms=20)
-    assert known.cell["ceiling"] is None
-    assert known.cell["verdict"]["bottleneck"] == "pool too small"
-    assert re.search(r"\b[45] finds at once", known.cell["verdict"]["text"])
+    assert known.figures.ceiling is None
+    assert known.cell.verdict.bottleneck == "pool too small"
+    assert re.search(r"\b[45] finds at once", known.cell.verdict.text)
 
 
 def test_a_pool_that_is_large_enough_waits_for_the_database(measure: Measure) -> None:
     known = measure("finds", {"finds_each": 100}, connections=10, db_latency_ms=50)
-    assert known.cell["ceiling"] == ceiling(100, 10, 50)
-    assert known.cell["rate"]["ok_per_s"] == pytest.approx(200, rel=0.1)
-    assert known.cell["verdict"]["bottleneck"] == "waiting"
+    assert known.figures.ceiling == ceiling(100, 10, 50)
+    assert known.figures.rate.ok_per_s == pytest.approx(200, rel=0.1)
+    assert known.cell.verdict.bottleneck == "waiting"
 
 
 def test_a_server_that_computes_is_limited_by_its_cpu(measure: Measure) -> None:
     known = measure("burns")
-    assert known.cell["verdict"]["bottleneck"] == "server CPU"
-    assert known.cell["cost"]["server"]["cpu_ms_per_request"] == pytest.approx(2.1, rel=0.15)
+    assert known.cell.verdict.bottleneck == "server CPU"
+    assert known.figures.cost.server.cpu_ms_per_request == pytest.approx(2.1, rel=0.15)
 
 
 def test_one_busy_worker_of_two_is_named(measure: Measure) -> None:
     known = measure("idle-worker", {"processes": "cpus"})
     # Where others fill the machine meanwhile, that it is full is the truth.
-    full = known.cell["machine"]["busy"] + known.cell["machine"]["steal"] > 0.9
-    assert known.cell["verdict"]["bottleneck"] == ("server CPU" if full else "one worker of many busy")
+    full = known.figures.machine.busy + known.figures.machine.steal > 0.9
+    assert known.cell.verdict.bottleneck == ("server CPU" if full else "one worker of many busy")
 
 
 def test_work_inside_mongod_makes_the_figure_a_lower_bound(measure: Measure) -> None:
     known = measure("aggregates")
-    assert known.cell["verdict"]["bottleneck"] == "database CPU"
-    assert known.cell["verdict"]["lower_bound"]
+    assert known.cell.verdict.bottleneck == "database CPU"
+    assert known.cell.verdict.lower_bound
 
 
 def test_a_server_that_dies_is_told_with_its_log(measure: Measure) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.battle.plan import Column, plan_from_environment
+from loadtests.battle.plan import plan_from_environment
+from loadtests.results.cell import Column
 from loadtests.settings import BadSetting
 
 
@@ -62,7 +63,8 @@ def test_the_plan_of_2014(no_variables: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("name", "rounds"), [("battle-quick", 1), ("battle", 3)])
 def test_the_plans_have_a_slow_database_column(no_variables: pytest.MonkeyPatch, name: str, rounds: int) -> None:
     plan = plan_from_environment(name, [0, 1])
-    assert plan.columns == [Column("mongo", 200), Column("mongo_big", 200), Column("mongo", 200, 20)]
+    small, big = Column(endpoint="mongo", connections=200), Column(endpoint="mongo_big", connections=200)
+    assert plan.columns == [small, big, small.model_copy(update={"db_latency_ms": 20})]
     assert plan.rounds == rounds
     # A first ranking stands before the slow database is measured.
     assert [len(plan.columns_in(number)) for number in range(1, rounds + 1)] == [2, 3, 3][-rounds:]

@@ -11,7 +11,8 @@ from loadtests.faults import document, soak
 from loadtests.faults.arena import Arena, Finding, judge
 from loadtests.faults.cases import BROKEN, CASES, EXCEPTIONS, HOLDS, NOT_APPLICABLE, PROPERTY, Case
 from loadtests.faults.matrix import run_case
-from loadtests.measure.observer import Outcome, Request
+from loadtests.measure.observer import Request
+from loadtests.results.counts import Outcome
 from loadtests.stacks.catalogue import Stack, stacks
 from loadtests.stacks.server import raise_open_file_limit
 

@@ -2,12 +2,13 @@
 
 import pytest
 
-from loadtests.judge.estimates import ASSUMED_NOISE, Estimate, estimate, faster_beyond_doubt, noise, ranking, ratio
+from loadtests.judge.estimates import ASSUMED_NOISE, estimate, faster_beyond_doubt, noise, ranking, ratio
+from loadtests.results.battle import Estimate
 
 
 def test_estimate_is_the_median_with_every_resample() -> None:
-    assert estimate([3.0, 1.0, 2.0]) == Estimate(2.0, 1.0, 3.0, (3.0, 1.0, 2.0))
-    assert estimate([7.0]) == Estimate(7.0, None, None, (7.0,))
+    assert estimate([3.0, 1.0, 2.0]) == Estimate(median=2.0, low=1.0, high=3.0, values=[3.0, 1.0, 2.0])
+    assert estimate([7.0]) == Estimate(median=7.0, low=None, high=None, values=[7.0])
     wide = estimate([float(value) for value in range(1, 22)])
     assert wide.low is not None
     assert wide.high is not None
@@ -45,7 +46,7 @@ def test_faster_beyond_doubt(one: list[float], other: list[float], beyond: bool)
 
 def test_ranking_tells_ties() -> None:
     rows = ranking({"a": estimate([300]), "b": estimate([295]), "c": estimate([100])}, noise=0.05)
-    assert [(row["rank"], row["entrant"], row["ties_with"]) for row in rows] == [
+    assert [(row.rank, row.entrant, row.ties_with) for row in rows] == [
         (1, "a", ["b"]),
         (1, "b", ["a"]),
         (3, "c", []),

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from loadtests.judge.verdict import Evidence, ceiling, judge
+from loadtests.judge.figures import ceiling
+from loadtests.judge.verdict import Evidence, judge
 
 EVIDENCE = Evidence(
     slots_are="worker processes",
@@ -65,9 +66,9 @@ EVIDENCE = Evidence(
 )
 def test_verdict(known: dict[str, Any], bottleneck: str, lower_bound: bool) -> None:
     verdict = judge(replace(EVIDENCE, **known))
-    assert (verdict["bottleneck"], verdict["lower_bound"]) == (bottleneck, lower_bound), verdict
-    assert verdict["text"].lower().startswith(bottleneck.lower())
-    assert ("lower bound" in verdict["text"]) == lower_bound
+    assert (verdict.bottleneck, verdict.lower_bound) == (bottleneck, lower_bound), verdict
+    assert verdict.text.lower().startswith(bottleneck.lower())
+    assert ("lower bound" in verdict.text) == lower_bound
 
 
 @pytest.mark.parametrize(
@@ -76,4 +77,4 @@ def test_verdict(known: dict[str, Any], bottleneck: str, lower_bound: bool) -> N
 )
 def test_ceiling_by_littles_law(slots: int | None, connections: int, latency_ms: int, per_s: float | None) -> None:
     found = ceiling(slots, connections, latency_ms)
-    assert (found["per_s"] if found else None) == per_s
+    assert (found.per_s if found else None) == per_s

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from loadtests.results import file as results_file
+from loadtests.results.battle import Results
 from loadtests.settings import ROOT
 from loadtests.stacks.catalogue import named
 from shared import mongod
@@ -111,7 +111,7 @@ class Battle:
         self._reader.join(5)
         return status
 
-    def results(self) -> dict[str, Any]:
+    def results(self) -> Results:
         folder = next(Path(line.split()[-1]) for line in self.output.splitlines() if "servers' logs:" in line)
         return results_file.read(folder)
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from loadtests.machines.placement import Placement, chosen_placement
+from loadtests.machines.placement import chosen_placement
+from loadtests.results.battle import Placement
 from loadtests.settings import BadSetting
 
 
@@ -11,9 +12,9 @@ from loadtests.settings import BadSetting
     [
         (2, Placement()),
         (3, Placement()),
-        (4, Placement([0, 1], [2], [3])),
-        (6, Placement([0, 1, 2, 3], [4], [5])),
-        (8, Placement([0, 1, 2, 3], [4, 5], [6, 7])),
+        (4, Placement(server=[0, 1], database=[2], load=[3])),
+        (6, Placement(server=[0, 1, 2, 3], database=[4], load=[5])),
+        (8, Placement(server=[0, 1, 2, 3], database=[4, 5], load=[6, 7])),
     ],
 )
 def test_placement_by_default(cpus: int, placement: Placement, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,7 +25,7 @@ def test_placement_by_default(cpus: int, placement: Placement, monkeypatch: pyte
 
 def test_placement_as_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CPUS_SERVER", "0-1,3")
-    assert chosen_placement(range(8)) == Placement([0, 1, 3], None, None)
+    assert chosen_placement(range(8)) == Placement(server=[0, 1, 3], database=None, load=None)
     monkeypatch.setenv("CPUS_SERVER", "9")
     with pytest.raises(BadSetting, match="CPUS_SERVER must name CPUs that can be used here"):
         chosen_placement(range(8))

@@ -36,17 +36,18 @@ def test_the_bench_runs_here_and_the_stack_there(network: Network) -> None:
         assert {host for host, _ in listening} == {network.server.address}
         assert battle.ended() == 0, battle.output
     results = battle.results()
-    machines = results["machines"]
-    assert machines["server"]["listens_at"] == network.server.address
-    assert machines["database"]["cpus_online"] == os.cpu_count()
-    for trip in machines["round_trip_ms"].values():
-        assert 0 < trip["least"] <= trip["median"] <= trip["most"]
-        assert trip["median"] < 50
-    (cell,) = results["cells"]
-    assert cell["outcomes"]["ok"] > 20 and cell["finds"]["verdict"] == "equal"
-    assert cell["cost"]["server"]["cores"] > 0 and cell["cost"]["server"]["processes"] >= 2
-    assert cell["cost"]["database"] is None
-    assert network.server.address in cell["wrk"]["command"]
+    machines = results.machines
+    assert machines and machines.database
+    assert machines.server.listens_at == network.server.address
+    assert machines.database.cpus_online == os.cpu_count()
+    for _, trip in machines.round_trip_ms:
+        assert 0 < trip.least <= trip.median <= trip.most
+        assert trip.median < 50
+    (cell,) = results.cells
+    assert cell.figures.outcomes.ok > 20 and cell.figures.finds.verdict == "equal"
+    assert cell.figures.cost.server.cores > 0 and cell.figures.cost.server.processes >= 2
+    assert cell.figures.cost.database is None
+    assert network.server.address in cell.counts.wrk.command
     assert "whoever reaches that address is served" in battle.output
     assert network.server.is_idle()
 
@@ -63,12 +64,12 @@ def test_a_lost_connection_fails_the_cell_and_no_more(network: Network) -> None:
             network.connected(network.client, True)
         assert battle.ended() == 1, battle.output
     results = battle.results()
-    (failure,) = results["failed"]
-    assert failure["fault"] == "bench" and failure["column"]["endpoint"] == "mongo"
-    assert network.server.address in failure["reason"]
-    assert [cell["endpoint"] for cell in results["cells"]] == ["mongo_big"]
-    assert results["state"] == "complete"
-    with network.battle(RESUME=results["id"]) as again:
+    (failure,) = results.failed
+    assert failure.fault == "bench" and failure.column and failure.column.endpoint == "mongo"
+    assert network.server.address in failure.reason
+    assert [cell.column.endpoint for cell in results.cells] == ["mongo_big"]
+    assert results.state == "complete"
+    with network.battle(RESUME=results.id) as again:
         assert again.ended() == 0, again.output
-    assert {cell["endpoint"] for cell in again.results()["cells"]} == {"mongo", "mongo_big"}
+    assert {cell.column.endpoint for cell in again.results().cells} == {"mongo", "mongo_big"}
     assert network.server.is_idle()

@@ -1,104 +1,79 @@
 """Results as a battle may leave them, made from tests/data/results-sample.json."""
 
 import copy
-import json
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from loadtests.report.page import page
-from loadtests.results.file import summarise
+from loadtests.results.battle import Results
 from loadtests.settings import ROOT
+from tests.data.sample import raw, results_of
 
-Results = dict[str, Any]
-_SAMPLE = Path(__file__).parents[1] / "data" / "results-sample.json"
+Raw = dict[str, Any]
 
 
 def usual() -> Results:
     """Two rounds, two numbers of connections, latency injected; one stack crashed in round two, one skipped."""
-    return json.loads(_SAMPLE.read_text())  # type: ignore[no-any-return]
+    return results_of(raw())
 
 
 def single_repeat() -> Results:
     """One round: no interval anywhere."""
-    results = usual()
-    results["plan"]["rounds"] = 1
-    results["cells"] = [cell for cell in results["cells"] if cell["round"] == 1]
-    summarise(results)
-    return results
+    return results_of(_single_repeat())
 
 
 def without_latency_column() -> Results:
     """The usual plan, in which no latency was injected."""
-    results = usual()
-    results["plan"]["columns"] = [column for column in results["plan"]["columns"] if not column["db_latency_ms"]]
-    results["cells"] = [cell for cell in results["cells"] if not cell["db_latency_ms"]]
-    summarise(results)
-    return results
+    sample = raw()
+    sample["plan"]["columns"] = [column for column in sample["plan"]["columns"] if not column["db_latency_ms"]]
+    sample["cells"] = [cell for cell in sample["cells"] if not cell["column"]["db_latency_ms"]]
+    return results_of(sample)
 
 
 def only_delayed() -> Results:
     """``make battle DB_LATENCY_MS=20``: no column without latency, no fairness."""
-    results = usual()
-    results["plan"]["columns"] = [column for column in results["plan"]["columns"] if column["db_latency_ms"]]
-    results["cells"] = [{**cell, "fairness": None} for cell in results["cells"] if cell["db_latency_ms"]]
-    summarise(results)
-    return results
+    sample = raw()
+    sample["plan"]["columns"] = [column for column in sample["plan"]["columns"] if column["db_latency_ms"]]
+    sample["cells"] = [cell for cell in sample["cells"] if cell["column"]["db_latency_ms"]]
+    for cell in sample["cells"]:
+        cell["figures"]["fairness"] = None
+    return results_of(sample)
 
 
 def stopped_before_the_first_cell() -> Results:
-    results = usual()
-    results |= {"state": "stopped", "cells": [], "starts": [], "failed": [], "skipped": []}
-    summarise(results)
-    return results
+    return results_of(raw() | {"state": "stopped", "cells": [], "starts": [], "failed": [], "skipped": []})
 
 
 def stopped_in_round_one() -> Results:
     """Two stacks have some of their columns, the others none."""
-    results = usual()
-    results |= {"state": "stopped", "failed": [], "skipped": []}
-    results["cells"] = [cell for cell in results["cells"][:6] if cell["endpoint"] == "mongo"]
-    summarise(results)
-    return results
+    sample = raw() | {"state": "stopped", "failed": [], "skipped": []}
+    sample["cells"] = [cell for cell in sample["cells"][:6] if cell["column"]["endpoint"] == "mongo"]
+    return results_of(sample)
 
 
 def nothing_but_failures() -> Results:
     """One stack answers every request with 500, slower than the timeout, and has no latency to show."""
-    results = single_repeat()
-    for cell in results["cells"]:
+    sample = _single_repeat()
+    for cell in sample["cells"]:
         if cell["entrant"] == "gunicorn-sync":
-            asked = cell["outcomes"]["ok"]
-            cell["outcomes"] |= {"ok": 0, "status_5xx": {"500": asked}}
-            cell["rate"] |= {"ok_per_s": 0, "windows_ok": []}
-            cell["latency_ms"] |= {
-                "mean": 0,
-                "p50": 0,
-                "p90": 0,
-                "p99": 0,
-                "p999": 0,
-                "max": 0,
-                "quantiles": [],
-                "samples": 0,
-            }
-            cell["latency_ms"]["as_wrk_prints"] = {}
-            cell["ramp"] |= {"answered": 0, "all_answered_ms": None, "median_ms": None}
-            cell["cost"]["server"] |= {
-                "cpu_ms_per_request": None,
-                "user_ms_per_request": None,
-                "system_ms_per_request": None,
-            }
-            cell["cost"]["database"] = None
-            cell["unloaded_ms"] = None
-            cell["fairness"] = None
+            figures = cell["figures"]
+            asked = figures["outcomes"]["ok"]
+            figures["outcomes"] |= {"ok": 0, "status_5xx": {"500": asked}}
+            figures["rate"]["ok_per_s"] = 0
+            figures["latency_ms"] = dict.fromkeys(figures["latency_ms"], 0)
+            cell["counts"]["wrk"] |= {"windows_ok": [], "quantiles": [], "samples": 0, "as_printed_ms": {}}
+            figures["ramp"] |= {"answered": 0, "all_answered_ms": None, "median_ms": None}
+            nothing = ("cpu_ms_per_request", "user_ms_per_request", "system_ms_per_request")
+            figures["cost"]["server"] |= dict.fromkeys(nothing)
+            figures["cost"]["database"] = figures["alone_ms"] = figures["fairness"] = None
             cell["verdict"] |= {"bottleneck": "failing", "text": "Failing: 100 % of the requests failed."}
-    summarise(results)
-    return results
+    return results_of(sample)
 
 
 def as_in_2014() -> Results:
     """``make battle-2014``: thirteen entrants, variants among them, at three numbers of connections, three rounds."""
-    results = usual()
-    by_stack = {entrant["label"]: entrant for entrant in results["plan"]["entrants"]}
+    sample = raw()
+    by_stack = {entrant["label"]: entrant for entrant in sample["plan"]["entrants"]}
     sources = {
         "uwsgi-threads": "uwsgi-threads",
         "uwsgi-gevent [1 process]": "gunicorn-gevent",
@@ -128,32 +103,35 @@ def as_in_2014() -> Results:
         for column in columns:
             for number in (1, 2, 3):
                 cells.append(
-                    _slower(_cell(results, source, column["endpoint"]), 1 - 0.04 * (place % 9), number, label, column)
+                    _slower(_cell(sample, source, column["endpoint"]), 1 - 0.04 * (place % 9), number, label, column)
                 )
-    results["plan"] |= {"name": "battle-2014", "rounds": 3, "entrants": entrants, "columns": columns, "measure_s": 30}
-    results |= {"cells": cells, "failed": [], "skipped": [], "command": "make battle-2014"}
-    summarise(results)
-    return results
+    sample["plan"] |= {"name": "battle-2014", "rounds": 3, "entrants": entrants, "columns": columns, "measure_s": 30}
+    return results_of(sample | {"cells": cells, "failed": [], "skipped": [], "command": "make battle-2014"})
 
 
-def _cell(results: Results, source: str, endpoint: str) -> dict[str, Any]:
-    return copy.deepcopy(
-        next(
-            cell
-            for cell in results["cells"]
-            if cell["entrant"] == source and cell["endpoint"] == endpoint and not cell["db_latency_ms"]
-        )
-    )
+def _single_repeat() -> Raw:
+    sample = raw()
+    sample["plan"]["rounds"] = 1
+    sample["cells"] = [cell for cell in sample["cells"] if cell["round"] == 1]
+    return sample
 
 
-def _slower(cell: dict[str, Any], factor: float, number: int, label: str, column: dict[str, Any]) -> dict[str, Any]:
+def _cell(sample: Raw, source: str, endpoint: str) -> Raw:
+    wanted = {"endpoint": endpoint, "connections": 200, "db_latency_ms": 0}
+    found = (cell for cell in sample["cells"] if cell["entrant"] == source and cell["column"] == wanted)
+    return copy.deepcopy(next(found))
+
+
+def _slower(cell: Raw, factor: float, number: int, label: str, column: Raw) -> Raw:
     busier = column["connections"] / 200
-    cell |= {"entrant": label, "round": number, **column}
-    cell["rate"]["ok_per_s"] = round(cell["rate"]["ok_per_s"] * factor * (1 + 0.01 * number) * busier**-0.1, 1)
-    cell["latency_ms"]["quantiles"] = [[at, ms * busier / factor] for at, ms in cell["latency_ms"]["quantiles"]]
-    cell["cost"]["server"]["pss_peak_bytes"] = int(cell["cost"]["server"]["pss_peak_bytes"] * (0.9 + 0.1 * busier))
+    cell |= {"entrant": label, "round": number, "column": column}
+    figures, wrk, server = cell["figures"], cell["counts"]["wrk"], cell["figures"]["cost"]["server"]
+    rate = figures["rate"]["ok_per_s"]
+    figures["rate"]["ok_per_s"] = round(rate * factor * (1 + 0.01 * number) * busier**-0.1, 1)
+    wrk["quantiles"] = [[at, ms * busier / factor] for at, ms in wrk["quantiles"]]
+    server["pss_peak_bytes"] = int(server["pss_peak_bytes"] * (0.9 + 0.1 * busier))
     if column["connections"] == 5000 and factor < 0.8:
-        cell["outcomes"] |= {"timeout": 900, "reset": 120, "status_5xx": {"503": 40}}
+        figures["outcomes"] |= {"timeout": 900, "reset": 120, "status_5xx": {"503": 40}}
     return cell
 
 

@@ -1,6 +1,5 @@
 """The report's words and figures, from results that went well and results that did not."""
 
-import json
 import os
 import re
 import subprocess
@@ -15,17 +14,11 @@ from loadtests.report import answers, article
 from loadtests.report.example import write_example
 from loadtests.report.page import doubts, figures, write_report
 from loadtests.report.reading import columns
-from loadtests.results.file import validate
 from loadtests.settings import ROOT, BadSetting
 from tests.report import samples
 
 Results = dict[str, Any]
 _MOST_BYTES = 2_000_000
-
-
-@pytest.mark.parametrize("sample", samples.ALL)
-def test_the_samples_are_results(sample: Callable[[], Results]) -> None:
-    validate(sample())
 
 
 @pytest.mark.parametrize("sample", samples.ALL)
@@ -42,14 +35,14 @@ def test_every_section_is_there_and_nothing_leads_to_the_network(sample: Callabl
 
 
 def test_the_page_is_written_beside_the_results(tmp_path: Path) -> None:
-    (tmp_path / "results.json").write_text(json.dumps(samples.stopped_before_the_first_cell()))
+    (tmp_path / "results.json").write_text(samples.stopped_before_the_first_cell().model_dump_json(by_alias=True))
     written = write_report(tmp_path)
     assert written == tmp_path / "report.html"
     assert written.read_text().startswith("<!doctype html>")
 
 
 def test_make_report_prints_where_it_is(tmp_path: Path) -> None:
-    (tmp_path / "results.json").write_text(json.dumps(samples.stopped_before_the_first_cell()))
+    (tmp_path / "results.json").write_text(samples.stopped_before_the_first_cell().model_dump_json(by_alias=True))
     done = _make_report(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert Path(done.stdout.splitlines()[-1]) == tmp_path / "report.html"
@@ -130,7 +123,7 @@ def test_crashed_skipped_and_unfinished_are_said_at_the_top() -> None:
 
 def test_every_warning_of_the_bench_is_said() -> None:
     results = samples.usual()
-    assert {warning["text"] for warning in results["warnings"]} <= set(doubts(results))
+    assert {str(doubt) for doubt in results.doubts} <= set(doubts(results))
 
 
 def test_figures_agree_with_the_results() -> None:
@@ -138,11 +131,10 @@ def test_figures_agree_with_the_results() -> None:
     for figure in figures(results)["requests"]:
         if figure.id == "successes-mongo":
             measured = {(row[0], row[1]): row[2] for row in figure.table.rows}
-    for group in results["summary"]["groups"]:
-        column = group["column"]
-        if column in columns(results, "mongo") and not group["entrant"].endswith("[again]"):
-            shown = measured[group["entrant"], f"{column['connections']:,}"]
-            assert shown.removeprefix("≥ ") == f"{group['ok_per_s']['median']:,.0f}"
+    for group in results.summary.groups:
+        if group.column in columns(results, "mongo") and not group.entrant.endswith("[again]"):
+            shown = measured[group.entrant, f"{group.column.connections:,}"]
+            assert shown.removeprefix("≥ ") == f"{group.ok_per_s.median:,.0f}"
 
 
 def test_the_articles_read_errors_are_complete_replies() -> None:

@@ -1,46 +1,46 @@
 """The file of results: written, read back, refused."""
 
-import copy
 import json
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import pytest
 
 from loadtests.judge.doubts import doubts
+from loadtests.judge.summary import summarise
 from loadtests.results import file as results
+from loadtests.results.battle import Results
 from loadtests.settings import BadSetting
-
-SAMPLE = Path(__file__).parents[1] / "data" / "results-sample.json"
-
-
-@pytest.fixture
-def sample() -> dict[str, Any]:
-    return json.loads(SAMPLE.read_text())  # type: ignore[no-any-return]
+from tests.data import sample
 
 
-def test_the_sample_is_of_the_schema_and_its_summary_comes_from_its_cells(sample: dict[str, Any]) -> None:
-    results.validate(sample)
-    again = copy.deepcopy(sample)
-    results.summarise(again)
-    results.validate(again)
-    assert [(group["entrant"], group["column"]) for group in again["summary"]["groups"]] == [
-        (group["entrant"], group["column"]) for group in sample["summary"]["groups"]
-    ]
-    again["warnings"] = doubts(again)
-    results.validate(again)
+def test_the_figures_come_from_the_counts_and_the_summary_from_the_cells() -> None:
+    known = Results.model_validate(sample.raw())
+    assert [sample.judged_again(cell) for cell in known.cells] == known.cells
+    assert summarise(known.plan, known.cells) == known.summary
+    assert doubts(known) == known.doubts
 
 
-def test_what_is_not_of_the_schema_is_refused(sample: dict[str, Any]) -> None:
-    sample["cells"][0]["rate"]["ok_per_s"] = "many"
-    with pytest.raises(jsonschema.ValidationError):
-        results.validate(sample)
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"schema": 2}, "is of schema 2, this bench reads 3"),
+        ({"state": "resting"}, "state: Input should be"),
+        ({"cells": [{}]}, "cells.0.entrant: Field required"),
+        ({"more": 1}, "more: Extra inputs are not permitted"),
+    ],
+)
+def test_what_is_not_of_the_schema_is_refused_in_one_line(change: dict[str, object], says: str, tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(json.dumps({**sample.raw(), **change}))
+    with pytest.raises(BadSetting) as refusal:
+        results.read(tmp_path)
+    assert says in str(refusal.value)
+    assert "\n" not in str(refusal.value)
 
 
-def test_results_are_read_back_as_they_were_written(sample: dict[str, Any], tmp_path: Path) -> None:
-    results.write(sample, tmp_path)
-    assert results.read(tmp_path) == sample
+def test_results_are_read_back_as_they_were_written(tmp_path: Path) -> None:
+    known = Results.model_validate(sample.raw())
+    results.write(known, tmp_path)
+    assert results.read(tmp_path) == known
     assert results.find(str(tmp_path)) == tmp_path
     (tmp_path / "results.json").write_text((tmp_path / "results.json").read_text()[:-100])
     with pytest.raises(BadSetting, match="cannot be read"):

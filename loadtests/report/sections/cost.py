@@ -3,7 +3,7 @@
 from functools import partial
 
 from loadtests.report.drawing import charts
-from loadtests.report.reading import DOCUMENTS, Cell, Results, columns, in_words, measured_endpoints, typical
+from loadtests.report.reading import DOCUMENTS, columns, in_words, measured_endpoints, typical
 from loadtests.report.sections.exhibit import (
     MEGABYTE,
     Figure,
@@ -18,6 +18,8 @@ from loadtests.report.sections.exhibit import (
     short,
     which_lines,
 )
+from loadtests.results.battle import Results
+from loadtests.results.cell import Cell
 
 
 def processor_time(results: Results, endpoint: str) -> Figure:
@@ -31,7 +33,7 @@ def processor_time(results: Results, endpoint: str) -> Figure:
             for figure in ("user_ms_per_request", "system_ms_per_request", "cores")
         )
         server, database, load = (short(spent[part]) for part in ("server", "database", "load"))
-        table.add(entrant["label"], number(column["connections"]), server, user, system, database, load, cores)
+        table.add(entrant.label, number(column.connections), server, user, system, database, load, cores)
         if column == first:
             for part, (_, words) in charts.PARTS.items():
                 says = f"{words} {short(spent[part])} ms"
@@ -53,10 +55,10 @@ def memory(results: Results) -> Figure:
         peak, mean, processes = (
             typical(found, partial(_cost, figure)) for figure in ("pss_peak_bytes", "pss_mean_bytes", "processes")
         )
-        starts = [start for start in results["starts"] if start["entrant"] == entrant["label"]]
-        ready_s = short(typical(starts, lambda start: start["ready_s"]))
-        count = number(column["connections"])
-        table.add(entrant["label"], count, megabytes(peak), megabytes(mean), number(processes), ready_s)
+        starts = [start for start in results.starts if start.entrant == entrant.label]
+        ready_s = short(typical(starts, lambda start: start.ready_s))
+        count = number(column.connections)
+        table.add(entrant.label, count, megabytes(peak), megabytes(mean), number(processes), ready_s)
         if peak is not None:
             text = f"{megabytes(peak)} MB"
             rows.append(row(entrant, column, amount=peak / MEGABYTE, text=text, says=text))
@@ -75,9 +77,7 @@ def threads(results: Results) -> Figure:
     rows, table = [], Table(["stack", "connections", "threads", "threads for each connection"])
     for entrant, column, found in measured(results, measured_endpoints(results)[0]):
         count = typical(found, partial(_cost, "threads")) or 0
-        table.add(
-            entrant["label"], number(column["connections"]), number(count), f"{count / column['connections']:.2f}"
-        )
+        table.add(entrant.label, number(column.connections), number(count), f"{count / column.connections:.2f}")
         rows.append(row(entrant, column, amount=count, text=number(count), says=f"{number(count)} threads"))
     return Figure(
         "threads",
@@ -96,7 +96,7 @@ def switches(results: Results) -> Figure:
     table = Table(["stack", "connections", "voluntary for each request", "involuntary for each request"])
     for entrant, column, found in measured(results, endpoint):
         amounts = {kind: typical(found, partial(_switches, kind)) for kind in ("voluntary", "involuntary")}
-        table.add(entrant["label"], number(column["connections"]), *map(short, amounts.values()))
+        table.add(entrant.label, number(column.connections), *map(short, amounts.values()))
         if column == first:
             for kind, amount in amounts.items():
                 says = f"{short(amount)} {kind} switches for each request"
@@ -113,10 +113,12 @@ def switches(results: Results) -> Figure:
 
 
 def _cost(figure: str, cell: Cell, part: str = "server") -> float | None:
-    spent = cell["cost"][part]
-    return spent[figure] if spent else None
+    spent = getattr(cell.figures.cost, part)
+    value: float | None = getattr(spent, figure) if spent else None
+    return value
 
 
 def _switches(kind: str, cell: Cell) -> float | None:
-    replies = sum(cell["rate"]["windows_ok"])
-    return cell["cost"]["server"][f"{kind}_switches"] / replies if replies else None
+    replies = sum(cell.counts.wrk.windows_ok)
+    count: int = getattr(cell.figures.cost.server, f"{kind}_switches")
+    return count / replies if replies else None

@@ -1,10 +1,11 @@
 """How long a reply takes, how long the first one takes when all arrive at once, and whether all are served alike."""
 
 from functools import partial
+from operator import attrgetter
 
 from loadtests.report import article
 from loadtests.report.drawing import charts
-from loadtests.report.reading import DOCUMENTS, Results, columns, measured_endpoints, quantile_ms, typical
+from loadtests.report.reading import DOCUMENTS, columns, measured_endpoints, quantile_ms, typical
 from loadtests.report.sections.exhibit import (
     Figure,
     Table,
@@ -19,6 +20,7 @@ from loadtests.report.sections.exhibit import (
     short,
     which_lines,
 )
+from loadtests.results.battle import Results
 
 _PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
 _BANDS = {"p0": 0.0, "p10": 0.1, "p25": 0.25, "p75": 0.75}
@@ -41,12 +43,12 @@ def latency(results: Results, endpoint: str) -> Figure:
         ]
     )
     for entrant, column, found in measured(results, endpoint):
-        alone = typical(found, lambda cell: cell["unloaded_ms"]["p50"] if cell["unloaded_ms"] else None)
+        alone = typical(found, lambda cell: cell.figures.alone_ms.p50 if cell.figures.alone_ms else None)
         known = {
             name: typical(found, partial(quantile_ms, fraction=at)) for name, at in (_BANDS | _PERCENTILES).items()
         }
         percentiles = [short(known[name]) for name in _PERCENTILES]
-        table.add(entrant["label"], number(column["connections"]), short(alone), *percentiles)
+        table.add(entrant.label, number(column.connections), short(alone), *percentiles)
         if None in known.values():
             continue
         old = in_2014(results, entrant, column)
@@ -80,13 +82,13 @@ def curves(results: Results) -> Figure:
         for entrant, column, found in measured(results, endpoint):
             if column != columns(results, endpoint)[0]:
                 continue
-            for fraction in (at for at, _ in found[0]["latency_ms"]["quantiles"] if at < 1):
+            for fraction in (at for at, _ in found[0].counts.wrk.quantiles if at < 1):
                 if ms := typical(found, partial(quantile_ms, fraction=fraction)):
                     rows.append(row(entrant, column, endpoint=endpoint, fraction=fraction, ms=ms))
             at_shown = (typical(found, partial(quantile_ms, fraction=at)) for at in shown)
-            table.add(entrant["label"], DOCUMENTS[endpoint], *map(short, at_shown))
-    places = [entrant["label"] for entrant in ordered(results)]
-    fewest = columns(results, endpoints[0])[0]["connections"]
+            table.add(entrant.label, DOCUMENTS[endpoint], *map(short, at_shown))
+    places = [entrant.label for entrant in ordered(results)]
+    fewest = columns(results, endpoints[0])[0].connections
     return Figure(
         "latency-curves",
         "The whole distribution",
@@ -102,11 +104,11 @@ def ramp(results: Results) -> Figure:
     """Draw how long it took until each of the connections, opened at once, had its first reply."""
     rows, table = [], Table(["stack", "connections", "all answered after ms", "median ms", "answered"])
     for entrant, column, found in measured(results, measured_endpoints(results)[0]):
-        everyone = typical(found, lambda cell: cell["ramp"]["all_answered_ms"])
-        middle = typical(found, lambda cell: cell["ramp"]["median_ms"])
-        answered = min(cell["ramp"]["answered"] for cell in found)
-        count = number(column["connections"])
-        table.add(entrant["label"], count, short(everyone), short(middle), f"{answered:,} of {count}")
+        everyone = typical(found, lambda cell: cell.figures.ramp.all_answered_ms)
+        middle = typical(found, lambda cell: cell.figures.ramp.median_ms)
+        answered = min(cell.figures.ramp.answered for cell in found)
+        count = number(column.connections)
+        table.add(entrant.label, count, short(everyone), short(middle), f"{answered:,} of {count}")
         text = f"only {answered:,} answered" if everyone is None else f"{short(everyone)} ms"
         rows.append(row(entrant, column, amount=everyone or 0, text=text, says=text))
     return Figure(
@@ -124,15 +126,15 @@ def fairness(results: Results) -> Figure:
     rows, spread_of = [], ("least", "p10", "median", "p90", "most")
     table = Table(["stack", "connections", *spread_of, "Jain's index", "longest gap ms", "never answered"])
     for entrant, column, found in measured(results, measured_endpoints(results)[0]):
-        seen = [cell["fairness"] for cell in found if cell["fairness"]]
+        seen = [cell.figures.fairness for cell in found if cell.figures.fairness]
         if not seen:
             continue
-        replies = {name: typical(seen, lambda fair, name=name: fair["replies"][name]) or 0.0 for name in spread_of}  # type: ignore[misc]
-        index = typical(seen, lambda fair: fair["jain"]) or 0.0
+        replies = {name: typical([fair.replies for fair in seen], attrgetter(name)) or 0.0 for name in spread_of}
+        index = typical(seen, lambda fair: fair.jain) or 0.0
         counts = [number(value) for value in replies.values()]
-        gap_ms = number(max(fair["longest_gap_ms"] for fair in seen))
-        never = number(max(fair["unanswered"] for fair in seen))
-        table.add(entrant["label"], number(column["connections"]), *counts, f"{index:.2f}", gap_ms, never)
+        gap_ms = number(max(fair.longest_gap_ms for fair in seen))
+        never = number(max(fair.unanswered for fair in seen))
+        table.add(entrant.label, number(column.connections), *counts, f"{index:.2f}", gap_ms, never)
         middle = replies["median"]
         share = {name: value / middle if middle else 0.0 for name, value in replies.items()}
         says = f"least {counts[0]}, median {counts[2]}, most {counts[4]} replies"

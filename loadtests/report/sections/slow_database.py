@@ -2,8 +2,10 @@
 
 from loadtests.report.answers import per_s
 from loadtests.report.drawing import charts
-from loadtests.report.reading import DOCUMENTS, Column, Entrant, Results, cells, delayed_columns, group
+from loadtests.report.reading import DOCUMENTS, cells, delayed_columns, group
 from loadtests.report.sections.exhibit import Figure, Row, Table, capital, drawn, models, number, ordered, row
+from loadtests.results.battle import PlannedEntrant, Results
+from loadtests.results.cell import Column
 
 _POINTS = 40
 # Room above what was measured, so that a ceiling that is out of reach is seen to be so.
@@ -19,14 +21,14 @@ def slow_database(results: Results) -> Figure:
     table = Table(["stack", "latency added ms", "right replies/s", "ceiling/s", "of it", "what limited it"])
     for entrant in ordered(results):
         for column in chosen:
-            found = group(results, entrant["label"], column)
+            found = group(results, entrant.label, column)
             if not found:
                 continue
-            added_ms, rate = column["db_latency_ms"], found["ok_per_s"]["median"]
+            added_ms, rate = column.db_latency_ms, found.ok_per_s.median
             most = _slots(results, entrant, column) * 1000 / added_ms if added_ms else None
             share = f"{100 * rate / most:.0f} %" if most else "–"
-            limits = ", ".join(found["bottlenecks"])
-            table.add(entrant["label"], f"{added_ms}", per_s(found), number(most), share, limits)
+            limits = ", ".join(found.bottlenecks)
+            table.add(entrant.label, f"{added_ms}", per_s(found), number(most), share, limits)
             rows.append(row(entrant, column, latency_ms=added_ms, per_s=rate, says=f"{rate:,.0f} a second"))
     ceilings = _ceilings(results, chosen, rows) if rows else []
     return Figure(
@@ -42,28 +44,28 @@ def slow_database(results: Results) -> Figure:
 def _ceilings(results: Results, chosen: list[Column], rows: list[Row]) -> list[Row]:
     """Return the points of each entrant's ceiling that are in the picture."""
     highest = max(line["per_s"] for line in rows) * _HEADROOM
-    latest_ms = chosen[-1]["db_latency_ms"]
+    latest_ms = chosen[-1].db_latency_ms
     there = {line["entrant"] for line in rows}
     points = []
     for entrant in ordered(results):
         slots = _slots(results, entrant, chosen[-1])
         # Left of this latency the ceiling is above the picture.
         first_ms = slots * 1000 / highest if highest else latest_ms
-        if entrant["label"] in there and first_ms <= latest_ms:
+        if entrant.label in there and first_ms <= latest_ms:
             for step in range(_POINTS + 1):
                 at_ms = first_ms + (latest_ms - first_ms) * step / _POINTS
-                points.append({"entrant": entrant["label"], "latency_ms": at_ms, "per_s": slots * 1000 / at_ms})
+                points.append({"entrant": entrant.label, "latency_ms": at_ms, "per_s": slots * 1000 / at_ms})
     return points
 
 
-def _slots(results: Results, entrant: Entrant, column: Column) -> int:
-    known = [cell["ceiling"]["slots"] for cell in cells(results, entrant["label"], column) if cell["ceiling"]]
-    return int(min(known[0] if known else entrant["slots"] or column["connections"], column["connections"]))
+def _slots(results: Results, entrant: PlannedEntrant, column: Column) -> int:
+    known = [cell.figures.ceiling.slots for cell in cells(results, entrant.label, column) if cell.figures.ceiling]
+    return int(min(known[0] if known else entrant.slots or column.connections, column.connections))
 
 
 def _how_to_read(column: Column) -> str:
     return (
         "Across: milliseconds added to each find inside mongod. Up: right replies a second. Dashed: what Little's law "
         "allows, slots / latency; the slots are the finds that a stack can have under way at once, and never more than "
-        f"the {column['connections']:,} connections. {capital(DOCUMENTS[column['endpoint']])}."
+        f"the {column.connections:,} connections. {capital(DOCUMENTS[column.endpoint])}."
     )

@@ -1,23 +1,9 @@
 """Who answers most, and what fails: the ranking and the article's four charts."""
 
-from typing import Any
-
 from loadtests.report import article
 from loadtests.report.answers import interval, per_s
 from loadtests.report.drawing import charts
-from loadtests.report.reading import (
-    DOCUMENTS,
-    Column,
-    Entrant,
-    Results,
-    columns,
-    entrants,
-    failed_by_class,
-    group,
-    in_words,
-    ranking,
-    requests,
-)
+from loadtests.report.reading import DOCUMENTS, columns, entrants, failed_by_class, group, in_words, ranking, requests
 from loadtests.report.sections.exhibit import (
     Figure,
     Legend,
@@ -32,6 +18,8 @@ from loadtests.report.sections.exhibit import (
     row,
     which_lines,
 )
+from loadtests.results.battle import Group, PlannedEntrant, Results
+from loadtests.results.cell import Column
 
 _WHAT_THE_MARKS_ARE = "= is a tie; ≥ a lower bound: the load generator or the database was the limit, not the stack."
 
@@ -39,15 +27,15 @@ _WHAT_THE_MARKS_ARE = "= is a tie; ≥ a lower bound: the load generator or the 
 def ranking_of(results: Results, endpoint: str) -> Figure:
     """Draw the answer: the entrants by rank, at the fewest connections of the plan."""
     column = columns(results, endpoint)[0]
-    by_label = {entrant["label"]: entrant for entrant in entrants(results)}
+    by_label = {entrant.label: entrant for entrant in entrants(results)}
     rows, table = [], Table(["rank", "stack", "right replies/s", "95 % interval", "ties with"])
-    for place in ranking(results, column)["rows"]:
-        found = _group(results, place["entrant"], column)
-        rank = f"{place['rank']}{'=' if place['ties_with'] else ''}"
-        line = _rate(results, by_label[place["entrant"]], column)
-        rows.append(line | {"entrant": f"{rank}  {place['entrant']}"})
-        ties = ", ".join(place["ties_with"]) or "none"
-        table.add(rank, place["entrant"], per_s(found), interval(found), ties)
+    for place in ranking(results, column).rows:
+        found = _group(results, place.entrant, column)
+        rank = f"{place.rank}{'=' if place.ties_with else ''}"
+        line = _rate(results, by_label[place.entrant], column)
+        rows.append(line | {"entrant": f"{rank}  {place.entrant}"})
+        ties = ", ".join(place.ties_with) or "none"
+        table.add(rank, place.entrant, per_s(found), interval(found), ties)
     repeated = any(line["low"] is not None for line in rows)
     intervals = "Lines on the bars are 95 % intervals." if repeated else "Measured once: there are no intervals."
     note = f"{_WHAT_THE_MARKS_ARE} {intervals}" if rows else "Not measured yet."
@@ -65,11 +53,11 @@ def successes(results: Results, endpoint: str) -> Figure:
     """Draw right replies a second by stack and connections."""
     rows, table = [], Table(["stack", "connections", "right replies/s", "95 % interval", "2014, other machines"])
     for entrant, column, _ in measured(results, endpoint):
-        found = _group(results, entrant["label"], column)
+        found = _group(results, entrant.label, column)
         line = _rate(results, entrant, column)
         rows.append(line)
         old = number(line["article_per_s"])
-        table.add(entrant["label"], number(column["connections"]), per_s(found), interval(found), old)
+        table.add(entrant.label, number(column.connections), per_s(found), interval(found), old)
     return Figure(
         f"successes-{endpoint}",
         f"{capital(DOCUMENTS[endpoint])}: requests that succeeded",
@@ -87,7 +75,7 @@ def failures(results: Results, endpoint: str) -> Figure:
     table = Table(["stack", "connections", "requests", *classes, "closed after a reply (no failure)"])
     for entrant, column, found in measured(results, endpoint):
         counts, asked = failed_by_class(found), requests(found)
-        closed = sum(cell["outcomes"]["closed_after_reply"] for cell in found)
+        closed = sum(cell.figures.outcomes.closed_after_reply for cell in found)
         asked_in_all, closed_in_all = asked_in_all + asked, closed_in_all + closed
         for kind, (_, words) in charts.FAILURES.items():
             count = counts.get(kind, 0)
@@ -95,7 +83,7 @@ def failures(results: Results, endpoint: str) -> Figure:
             says = f"{count:,} of {asked:,} requests, {percent:.3g} %, {words}"
             rows.append(row(entrant, column, kind=kind, amount=percent, says=says))
         by_class = [number(counts.get(kind, 0)) for kind in charts.FAILURES]
-        table.add(entrant["label"], number(column["connections"]), number(asked), *by_class, number(closed))
+        table.add(entrant.label, number(column.connections), number(asked), *by_class, number(closed))
     failed = {line["kind"] for line in rows if line["amount"]}
     note = f"None of {asked_in_all:,} requests failed." if rows else "Not measured yet."
     if failed:
@@ -112,16 +100,16 @@ def failures(results: Results, endpoint: str) -> Figure:
     )
 
 
-def _rate(results: Results, entrant: Entrant, column: Column) -> Row:
-    found = _group(results, entrant["label"], column)
-    rate, old = found["ok_per_s"], in_2014(results, entrant, column)
+def _rate(results: Results, entrant: PlannedEntrant, column: Column) -> Row:
+    found = _group(results, entrant.label, column)
+    rate, old = found.ok_per_s, in_2014(results, entrant, column)
     article_per_s = article.right_per_s(old) if old else None
     return row(
         entrant,
         column,
-        per_s=rate["median"],
-        low=rate["low"],
-        high=rate["high"],
+        per_s=rate.median,
+        low=rate.low,
+        high=rate.high,
         text=per_s(found),
         says=f"{per_s(found)} right replies a second ({interval(found)})",
         article_per_s=article_per_s,
@@ -133,7 +121,7 @@ def _grey(rows: list[Row]) -> Legend:
     return [("article", "2014, other machines")] if any(line["article_per_s"] for line in rows) else []
 
 
-def _group(results: Results, label: str, column: Column) -> dict[str, Any]:
+def _group(results: Results, label: str, column: Column) -> Group:
     found = group(results, label, column)
     assert found, "what was measured is in a group"
     return found
