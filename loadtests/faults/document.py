@@ -17,9 +17,9 @@ _LATEST = RESULTS / "faults" / "faults.json"
 _KEPT = ROOT / "docs" / "faults.json"
 _PAGE = ROOT / "docs" / "faults.md"
 _ABOUT_SOAKS = (
-    "`make soak STACK=NAME MINUTES=10 CONNECTIONS=4`, all stacks at the same time, node alone; what grows is the "
-    "median slope of the last four minutes, in an hour. A JVM's heap fills up to its bound (play_app/README.md), and "
-    "uWSGI's threads touch their stacks one after the other: both grow at first and have an end. Node's went by -256 "
+    "`make soak STACK=NAME MINUTES=10 CONNECTIONS=4`, all stacks at the same time, node alone. Growth is the median "
+    "slope of the last four minutes, in an hour. A JVM's heap fills up to its bound (play_app/README.md), and uWSGI's "
+    "threads touch their stacks one after the other: both grow at first and have an end. Node's memory went by -256 "
     "and by +30 MB an hour in two soaks: ten minutes are not enough for V8's heap to settle."
 )
 _SIGNS = {HOLDS: "holds", NOT_APPLICABLE: "–"}
