@@ -7,7 +7,7 @@ STACKS_ALL := $(shell sed -n 's/^\[stacks\.\(.*\)\]$$/\1/p' stacks.toml)
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help db-up db-down db-status seed battle battle-quick battle-2014 compare report example demo-sleep faults faults-document soak audit test lint format bench-encode lock clean \
+.PHONY: help db-up db-down db-status seed battle battle-quick battle-2014 compare report example demo-sleep faults faults-document results-document soak audit test lint format bench-encode lock clean \
 	$(STACKS_ALL:%=run-%) $(STACKS_ALL:%=wrk-%)
 
 help: ## print every target with one line each
@@ -74,6 +74,9 @@ faults: $(READY) ## what each stack does when database, workers, clients or mach
 
 faults-document: $(READY) ## write docs/faults.md anew from the last make faults and make soak
 	@$(PY) -m loadtests faults-document
+
+results-document: $(READY) ## write docs/results.schema.json and the tables of docs/results.md anew from the types
+	@$(PY) -m loadtests results-document
 
 soak: $(READY) ## one stack under a steady load for long, and whether anything grows: STACK= MINUTES=60
 	@$(PY) -m loadtests soak

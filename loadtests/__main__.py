@@ -6,6 +6,7 @@ from loadtests.battle import command
 from loadtests.faults import document, matrix, soak
 from loadtests.machines import agent
 from loadtests.measure.wrk import WrkFailed
+from loadtests.results import document as results_document
 from loadtests.results.file import CannotWrite
 from loadtests.run import load_by_hand, run
 from loadtests.scenarios import command as scenarios
@@ -21,7 +22,7 @@ from shared.system_packages import Unavailable
 _USAGE = (
     "usage: python -m loadtests run NAME | wrk NAME | prepare NAME | battle | battle-quick | battle-2014 | compare | "
     "report | example | demo-sleep | locust [NAME] | locust-ui NAME | locust-master | locust-worker | locust-limit | "
-    "faults | faults-of NAME | faults-document | soak | audit | agent | lint | format | bench-encode"
+    "faults | faults-of NAME | faults-document | results-document | soak | audit | agent | lint | format | bench-encode"
 )
 _BAD_INPUT = 2
 
@@ -67,6 +68,8 @@ def main(arguments: list[str]) -> int:
                 return matrix.faults_of(named([name])[0])
             case ["faults-document"]:
                 return document.write_document()
+            case ["results-document"]:
+                return results_document.write_document()
             case ["soak"]:
                 return soak.soak()
             case ["audit"]:

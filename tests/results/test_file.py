@@ -7,6 +7,7 @@ import pytest
 
 from loadtests.judge.doubts import doubts
 from loadtests.judge.summary import summarise
+from loadtests.results import document
 from loadtests.results import file as results
 from loadtests.results.battle import Results
 from loadtests.settings import BadSetting
@@ -47,6 +48,12 @@ def test_results_are_read_back_as_they_were_written(tmp_path: Path) -> None:
         results.read(tmp_path)
     with pytest.raises(BadSetting, match="no results are called 'nowhere'"):
         results.find("nowhere", tmp_path)
+
+
+def test_the_document_and_the_schema_are_those_of_the_types() -> None:
+    """After a change of the types: make results-document."""
+    assert document.PAGE.read_text() == document.page_text(document.PAGE.read_text())
+    assert document.SCHEMA_FILE.read_text() == document.schema_text()
 
 
 def test_a_clock_set_back_does_not_reuse_a_folder(tmp_path: Path) -> None:
