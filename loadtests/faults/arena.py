@@ -14,7 +14,7 @@ from typing import Any
 from pymongo import MongoClient
 
 from loadtests.measure.costs import pss_bytes
-from loadtests.measure.observer import KnownLoad, Outcome, Request
+from loadtests.measure.observer import Clients, KnownLoad, Outcome, Request
 from loadtests.stacks.bodies import EXPECTED
 from loadtests.stacks.catalogue import Stack
 from loadtests.stacks.server import LOOPBACK, Server, StackFailed
@@ -132,8 +132,8 @@ class Arena:
     def load(self, server: Server, path: str = "/mongo", clients: int = CLIENTS, **options: Any) -> KnownLoad:
         """Return a steady load of known requests."""
         body = EXPECTED["mongo"] if path == "/mongo" else None
-        options = {"each_s": EACH_S, "timeout_s": _CLIENT_GIVES_UP_S, "body": body, **options}
-        return KnownLoad(server.host, server.port, path, clients, **options)
+        options = {"each_s": EACH_S, "timeout_s": _CLIENT_GIVES_UP_S, **options}
+        return KnownLoad(Clients(server.host, server.port, path, clients, body=body, remember=True, **options))
 
     @property
     def log(self) -> str:
