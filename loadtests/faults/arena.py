@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pymongo import MongoClient
-
 from loadtests.measure.costs import pss_bytes
+from loadtests.measure.database import Database
 from loadtests.measure.observer import Clients, KnownLoad, Outcome, Request
 from loadtests.stacks.bodies import EXPECTED
 from loadtests.stacks.catalogue import Stack
@@ -101,19 +100,21 @@ class Arena:
     @contextmanager
     def failing_finds(self, mode: Any = "alwaysOn", **data: Any) -> Iterator[None]:
         """Make mongod fail finds inside the block."""
-        with MongoClient[dict[str, Any]](self.uri, directConnection=True) as client:
-            fail_command = {"configureFailPoint": "failCommand"}
-            client.admin.command({**fail_command, "mode": mode, "data": {"failCommands": ["find"], **data}})
-            try:
-                yield
-            finally:
-                client.admin.command({**fail_command, "mode": "off"})
+        with Database(self.uri) as database, database.failing_finds(mode, **data):
+            yield
 
     @contextmanager
     def server(
-        self, uri: str | None = None, within: Sequence[str] = (), log: Path | None = None, **settings: str
+        self,
+        uri: str | None = None,
+        database: bool = True,
+        within: Sequence[str] = (),
+        log: Path | None = None,
+        **settings: str,
     ) -> Iterator[Server]:
-        """Start the stack; it is stopped, or killed if it does not stop, at the end of the block."""
+        """Start the stack, and its ``database`` before; it is stopped, or killed if it does not stop, at the end."""
+        if database:
+            self.start_database()
         if log is None:
             log = self._log
             log.unlink(missing_ok=True)
@@ -128,6 +129,14 @@ class Arena:
                 server.stop()
             except StackFailed:
                 server.kill()
+
+    @contextmanager
+    def watched(self, asked: int = 0, **options: Any) -> Iterator[tuple[Server, "Watched"]]:
+        """Start the stack as ``server`` does, ask it ``asked`` times, and watch it from then on."""
+        with self.server(**options) as server:
+            for _ in range(asked):
+                status_of(server, "/mongo")
+            yield server, Watched(self, server)
 
     def load(self, server: Server, path: str = "/mongo", clients: int = CLIENTS, **options: Any) -> KnownLoad:
         """Return a steady load of known requests."""
@@ -148,6 +157,12 @@ class Watched:
         self._server = server
         self._processes = {process.pid for process in server.processes()}
         self._memory = self._pss_bytes()
+
+    def require_normal(self, finding: Finding) -> None:
+        """Require that it answers soon, and ``require_unharmed``."""
+        healthy_s = seconds_until(lambda: status_of(self._server, "/mongo", 3)[0] == 200, HEALTHY_WITHIN_S)
+        finding.require(healthy_s is not None, f"not healthy {HEALTHY_WITHIN_S:.0f} s after the fault's end")
+        self.require_unharmed(finding)
 
     def require_unharmed(self, finding: Finding) -> None:
         """Note memory and processes; require that none died, and that the log shows no stack trace."""
