@@ -232,17 +232,12 @@ def told(finding: Finding) -> str:
 
 def status_of(server: Server, path: str, timeout_s: float = _CLIENT_GIVES_UP_S) -> tuple[int | None, float]:
     """Ask once; return the status, None where no reply came, and the seconds it took."""
-    connection = http.client.HTTPConnection(server.host, server.port, timeout=timeout_s)
     begun = time.monotonic()
     try:
-        connection.request("GET", path)
-        reply = connection.getresponse()
-        reply.read()
-        return reply.status, time.monotonic() - begun
+        status: int | None = server.ask(path, timeout_s)[0]
     except (OSError, http.client.HTTPException):
-        return None, time.monotonic() - begun
-    finally:
-        connection.close()
+        status = None
+    return status, time.monotonic() - begun
 
 
 def seconds_until(holds: Callable[[], bool], deadline_s: float) -> float | None:
