@@ -2,7 +2,6 @@
 
 import http.client
 import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -248,11 +247,3 @@ def seconds_until(holds: Callable[[], bool], deadline_s: float) -> float | None:
             return None
         time.sleep(0.05)
     return time.monotonic() - begun
-
-
-def kill_group(pid: int) -> None:
-    """Kill the session of a process that was started with one of its own."""
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return

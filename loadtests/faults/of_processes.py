@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -17,7 +18,6 @@ from loadtests.faults.arena import (
     DoesNotApply,
     Finding,
     judge,
-    kill_group,
     require_clean_log,
     seconds_until,
     status_of,
@@ -148,7 +148,8 @@ def terminal_dies(arena: Arena) -> Finding:
         finding.seen = f"all gone after {gone_s:.1f} s" if gone_s is not None else "processes were left behind"
         return finding
     finally:
-        kill_group(terminal.pid)
+        with suppress(ProcessLookupError):
+            os.killpg(terminal.pid, signal.SIGKILL)
 
 
 def few_descriptors(arena: Arena) -> Finding:

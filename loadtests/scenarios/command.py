@@ -32,7 +32,7 @@ from loadtests.stacks.processes import die_with_parent, session_members
 from loadtests.stacks.server import LOOPBACK, StackFailed, require_free_port
 from shared.mongod import free_port
 
-_FILES = ",".join(str(Path(__file__).with_name(name)) for name in ("locustfile.py", "recorder.py"))
+FILES = ",".join(str(Path(__file__).with_name(name)) for name in ("locustfile.py", "recorder.py"))
 # The slowest reply takes this long; users are let finish, so that locust has counted all that the server has.
 _LAST_REPLIES_S = 15
 _STOP_TIMEOUT_S = 2 * _LAST_REPLIES_S
@@ -117,7 +117,7 @@ def worker() -> int:
     if match is None:
         raise BadSetting(f"MASTER must be HOST or HOST:PORT, not '{text}'")
     address = ("--master-host", match[1].strip("[]"), "--master-port", match[2] or str(_MASTER_PORT))
-    command = [sys.executable, "-m", "locust", "-f", _FILES, "--worker", *address]
+    command = [sys.executable, "-m", "locust", "-f", FILES, "--worker", *address]
     say(f"worker of the master at {text}; it may be started later (Ctrl-C stops this)")
     with stopped_by_signals(), _locust(command, _without_empty(os.environ)) as process:
         return process.wait()
@@ -226,7 +226,7 @@ def _command(target: Target, *options: str) -> list[str]:
     users = whole_number("LOCUST_USERS", _USERS, most=1_000_000)
     rate = os.environ.get("LOCUST_SPAWN_RATE") or str(min(_MOST_SPAWNED_PER_S, max(1, users // _RAMP_UP_S)))
     return [
-        sys.executable, "-m", "locust", "-f", _FILES,
+        sys.executable, "-m", "locust", "-f", FILES,
         "--host", target.url,
         "--users", str(users), "--spawn-rate", rate,
         "--stop-timeout", str(_LAST_REPLIES_S),
@@ -258,7 +258,7 @@ def _check_variables() -> None:
     if not any(name.startswith("LOCUST_") and name not in _CHECKED_ABOVE for name in _without_empty(os.environ)):
         return
     done = subprocess.run(
-        [sys.executable, "-m", "locust", "-f", _FILES, "--list"],
+        [sys.executable, "-m", "locust", "-f", FILES, "--list"],
         env=_without_empty(os.environ), capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
