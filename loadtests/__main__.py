@@ -13,6 +13,7 @@ from loadtests.scenarios import command as scenarios
 from loadtests.scenarios import demo as demo_sleep
 from loadtests.scenarios import limit as locust_limit
 from loadtests.settings import BadSetting
+from loadtests.signals import Stopped
 from loadtests.stacks import chores, toolchain
 from loadtests.stacks.catalogue import named
 from loadtests.stacks.server import StackFailed
@@ -25,10 +26,12 @@ _USAGE = (
     "faults | faults-of NAME | faults-document | results-document | soak | audit | agent | lint | format | bench-encode"
 )
 _BAD_INPUT = 2
+_INTERRUPTED = 130
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command and return its exit status: 0, 1 for a failed stack, 2 for bad input or a missing tool."""
+    """Run one command and return its exit status: 0, 1 for a failed stack, 2 for bad input or a missing tool,
+    130 when a signal stopped it."""
     try:
         match arguments:
             case ["run", name]:
@@ -88,6 +91,8 @@ def main(arguments: list[str]) -> int:
     except (StackFailed, WrkFailed, CannotWrite) as failure:
         print(failure, file=sys.stderr)
         return 1
+    except Stopped:
+        return _INTERRUPTED
 
 
 if __name__ == "__main__":

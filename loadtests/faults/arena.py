@@ -2,7 +2,6 @@
 
 import http.client
 import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -11,10 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pymongo import MongoClient
-
 from loadtests.measure.costs import pss_bytes
-from loadtests.measure.observer import KnownLoad, Request
+from loadtests.measure.database import Database
+from loadtests.measure.observer import Clients, KnownLoad, Request
 from loadtests.results.counts import Outcome
 from loadtests.stacks.bodies import EXPECTED
 from loadtests.stacks.catalogue import Stack
@@ -102,19 +100,21 @@ class Arena:
     @contextmanager
     def failing_finds(self, mode: Any = "alwaysOn", **data: Any) -> Iterator[None]:
         """Make mongod fail finds inside the block."""
-        with MongoClient[dict[str, Any]](self.uri, directConnection=True) as client:
-            fail_command = {"configureFailPoint": "failCommand"}
-            client.admin.command({**fail_command, "mode": mode, "data": {"failCommands": ["find"], **data}})
-            try:
-                yield
-            finally:
-                client.admin.command({**fail_command, "mode": "off"})
+        with Database(self.uri) as database, database.failing_finds(mode, **data):
+            yield
 
     @contextmanager
     def server(
-        self, uri: str | None = None, within: Sequence[str] = (), log: Path | None = None, **settings: str
+        self,
+        uri: str | None = None,
+        database: bool = True,
+        within: Sequence[str] = (),
+        log: Path | None = None,
+        **settings: str,
     ) -> Iterator[Server]:
-        """Start the stack; it is stopped, or killed if it does not stop, at the end of the block."""
+        """Start the stack, and its ``database`` before; it is stopped, or killed if it does not stop, at the end."""
+        if database:
+            self.start_database()
         if log is None:
             log = self._log
             log.unlink(missing_ok=True)
@@ -130,11 +130,19 @@ class Arena:
             except StackFailed:
                 server.kill()
 
+    @contextmanager
+    def watched(self, asked: int = 0, **options: Any) -> Iterator[tuple[Server, "Watched"]]:
+        """Start the stack as ``server`` does, ask it ``asked`` times, and watch it from then on."""
+        with self.server(**options) as server:
+            for _ in range(asked):
+                status_of(server, "/mongo")
+            yield server, Watched(self, server)
+
     def load(self, server: Server, path: str = "/mongo", clients: int = CLIENTS, **options: Any) -> KnownLoad:
         """Return a steady load of known requests."""
         body = EXPECTED["mongo"] if path == "/mongo" else None
-        options = {"each_s": EACH_S, "timeout_s": _CLIENT_GIVES_UP_S, "body": body, **options}
-        return KnownLoad(server.host, server.port, path, clients, **options)
+        options = {"each_s": EACH_S, "timeout_s": _CLIENT_GIVES_UP_S, **options}
+        return KnownLoad(Clients(server.host, server.port, path, clients, body=body, remember=True, **options))
 
     @property
     def log(self) -> str:
@@ -149,6 +157,12 @@ class Watched:
         self._server = server
         self._processes = {process.pid for process in server.processes()}
         self._memory = self._pss_bytes()
+
+    def require_normal(self, finding: Finding) -> None:
+        """Require that it answers soon, and ``require_unharmed``."""
+        healthy_s = seconds_until(lambda: status_of(self._server, "/mongo", 3)[0] == 200, HEALTHY_WITHIN_S)
+        finding.require(healthy_s is not None, f"not healthy {HEALTHY_WITHIN_S:.0f} s after the fault's end")
+        self.require_unharmed(finding)
 
     def require_unharmed(self, finding: Finding) -> None:
         """Note memory and processes; require that none died, and that the log shows no stack trace."""
@@ -218,17 +232,12 @@ def told(finding: Finding) -> str:
 
 def status_of(server: Server, path: str, timeout_s: float = _CLIENT_GIVES_UP_S) -> tuple[int | None, float]:
     """Ask once; return the status, None where no reply came, and the seconds it took."""
-    connection = http.client.HTTPConnection(server.host, server.port, timeout=timeout_s)
     begun = time.monotonic()
     try:
-        connection.request("GET", path)
-        reply = connection.getresponse()
-        reply.read()
-        return reply.status, time.monotonic() - begun
+        status: int | None = server.ask(path, timeout_s)[0]
     except (OSError, http.client.HTTPException):
-        return None, time.monotonic() - begun
-    finally:
-        connection.close()
+        status = None
+    return status, time.monotonic() - begun
 
 
 def seconds_until(holds: Callable[[], bool], deadline_s: float) -> float | None:
@@ -239,11 +248,3 @@ def seconds_until(holds: Callable[[], bool], deadline_s: float) -> float | None:
             return None
         time.sleep(0.05)
     return time.monotonic() - begun
-
-
-def kill_group(pid: int) -> None:
-    """Kill the session of a process that was started with one of its own."""
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return

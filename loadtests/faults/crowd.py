@@ -24,7 +24,7 @@ class Crowd:
         self._clients = clients
         self._first = first
         self._drip = drip
-        self._reads = reads
+        self.reads = reads
         self._over = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._hold()), daemon=True)
         self._arrived = threading.Event()
@@ -63,7 +63,7 @@ class Crowd:
         loop = asyncio.get_running_loop()
         connection = socket.socket()
         connection.setblocking(False)
-        if not self._reads:
+        if not self.reads:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL_BUFFER_BYTES)
         try:
             async with asyncio.timeout(_OPEN_TIMEOUT_S):
@@ -74,10 +74,6 @@ class Crowd:
             self.refused += 1
             return
         member.send(self._first)
-
-    @property
-    def reads(self) -> bool:
-        return self._reads
 
 
 class _Member(asyncio.Protocol):

@@ -24,7 +24,6 @@ from shared import mongod
 from shared.system_packages import Unavailable
 
 _FAILED = 1
-_INTERRUPTED = 130
 _AT_A_TIME = 2
 _POLL_S = 0.2
 
@@ -56,7 +55,7 @@ def faults() -> int:
             _side_by_side([stack.name for stack in ready])
     except Stopped:
         print("stopped: nothing was written")
-        return _INTERRUPTED
+        raise
     for stack in ready:
         rows += json.loads((folder / f"{stack.name}.json").read_text())
     took_s = round(time.monotonic() - begun, 1)
@@ -117,8 +116,6 @@ def faults_of(stack: Stack) -> int:
                 if rows[-1]["verdict"] == BROKEN:
                     (RESULTS / "faults" / f"{stack.name}.{case.name}.log").write_text(arena.log)
         (RESULTS / "faults" / f"{stack.name}.json").write_text(json.dumps(rows))
-    except Stopped:
-        return _INTERRUPTED
     finally:
         arena.stop_database()
         shutil.rmtree(folder, ignore_errors=True)

@@ -5,24 +5,19 @@ import re
 import socket
 import time
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
-from pymongo import MongoClient
 
 from loadtests.faults.arena import (
     GRACE_S,
-    HEALTHY_WITHIN_S,
     Arena,
     Finding,
-    Watched,
     judge,
     seconds_until,
     status_of,
     told,
 )
 from loadtests.faults.crowd import Crowd
+from loadtests.measure.database import Database
 from loadtests.measure.observer import ask_once
 from loadtests.stacks.bodies import EXPECTED
 from loadtests.stacks.server import Server
@@ -43,37 +38,31 @@ _UNREAD_REPLIES = 700
 _SLOW_READERS = 30
 _SLOW_FOR_S = 5.0
 _SEED = 2014
+_FUZZED = 3000
+# Requests before, after which every worker has its connection to the database.
+_WARM = 20
 _LATE_FIND_S = 0.1
 
 
 def all_at_once(arena: Arena) -> Finding:
     """5,000 connections at once, each asking once."""
-    arena.start_database()
     # The last of them waits for all before it.
-    with arena.server(DB_TIMEOUT_MS="10000") as server:
-        for _ in range(20):
-            status_of(server, "/mongo")
-        watched = Watched(arena, server)
+    with arena.watched(_WARM, DB_TIMEOUT_MS="10000") as (server, watched):
         begun = time.monotonic()
         seen = ask_once(server.host, server.port, "/mongo", _AT_ONCE, timeout_s=20)
         took_s = time.monotonic() - begun
         finding = Finding(seen="", outcomes={name.value: count for name, count in Counter(seen.outcomes).most_common()})
         finding.longest_s = round(took_s, 2)
         finding.require(seen.failed == 0, f"{seen.failed:,} of {_AT_ONCE:,} failed")
-        _require_normal(server, finding)
-        watched.require_unharmed(finding)
+        watched.require_normal(finding)
         finding.seen = f"{seen.asked - seen.failed:,} of {_AT_ONCE:,} answered within {took_s:.1f} s"
         return finding
 
 
 def idle_connections(arena: Arena) -> Finding:
     """10,000 connections that have had one reply and stay."""
-    arena.start_database()
     # Where a worker's connections are bounded, the kernel does not spread them so evenly that each has half.
-    with arena.server(WORKER_CONNECTIONS=str(_IDLE)) as server:
-        for _ in range(20):
-            status_of(server, "/mongo")
-        watched = Watched(arena, server)
+    with arena.watched(_WARM, WORKER_CONNECTIONS=str(_IDLE)) as (server, watched):
         with Crowd(server.host, server.port, _IDLE, _CHEAP_REQUEST) as crowd:
             seconds_until(lambda: crowd.answered >= _IDLE - crowd.refused, _ALL_ANSWERED_WITHIN_S)
             held, answered = crowd.open, crowd.answered
@@ -83,8 +72,7 @@ def idle_connections(arena: Arena) -> Finding:
         finding = judge(load.requests, 0.0, allowed=("200",), hangs_after_s=GRACE_S)
         finding.normal_after_s = None
         finding.require(newcomer == 200 and newcomer_s <= GRACE_S, f"a newcomer waited {newcomer_s:.1f} s")
-        _require_normal(server, finding)
-        watched.require_unharmed(finding)
+        watched.require_normal(finding)
         finding.seen = (
             f"{answered:,} answered, {held:,} held, a newcomer waits {newcomer_s:.1f} s; others: {told(finding)}"
         )
@@ -93,38 +81,31 @@ def idle_connections(arena: Arena) -> Finding:
 
 def slow_heads(arena: Arena) -> Finding:
     """300 clients send the head of their request a byte a second."""
-    return _beside(arena, Crowd, _SLOW, b"GET /mongo HTTP/1.1\r\nHost: x\r\nX-Slow: ", b"a", True)
+    return _beside(arena, _SLOW, b"GET /mongo HTTP/1.1\r\nHost: x\r\nX-Slow: ", drip=b"a")
 
 
 def slow_readers(arena: Arena) -> Finding:
     """30 clients ask for the big document 700 times and read nothing."""
-    return _beside(arena, Crowd, _SLOW_READERS, _BIG_REQUEST * _UNREAD_REPLIES, b"", False)
+    return _beside(arena, _SLOW_READERS, _BIG_REQUEST * _UNREAD_REPLIES, reads=False)
 
 
-def _beside(arena: Arena, crowd: Any, clients: int, first: bytes, drip: bytes, reads: bool) -> Finding:
-    arena.start_database()
-    with arena.server() as server:
-        for _ in range(20):
-            status_of(server, "/mongo")
-        watched = Watched(arena, server)
-        with crowd(server.host, server.port, clients, first, drip, reads) as slow:
+def _beside(arena: Arena, clients: int, first: bytes, drip: bytes = b"", reads: bool = True) -> Finding:
+    with arena.watched(_WARM) as (server, watched):
+        with Crowd(server.host, server.port, clients, first, drip, reads) as slow:
             with arena.load(server, fresh=True) as load:
                 load.wait_until(_SLOW_FOR_S)
             held = slow.open
         finding = judge(load.requests, 0.0, allowed=("200",), hangs_after_s=GRACE_S)
         # Here the fault lasts as long as the load: nothing is to be healthy after it but the next request.
         finding.normal_after_s = None
-        _require_normal(server, finding)
-        watched.require_unharmed(finding)
+        watched.require_normal(finding)
         finding.seen = f"others: {told(finding)}; {held} of {clients} still held"
         return finding
 
 
 def pipelined(arena: Arena) -> Finding:
     """20 requests in one piece: 20 replies in order, or fewer and a close."""
-    arena.start_database()
-    with arena.server() as server:
-        watched = Watched(arena, server)
+    with arena.watched() as (server, watched):
         finding = Finding(seen="")
         asked = [_REQUEST, _BIG_REQUEST] * 10
         wanted = [EXPECTED["mongo"], EXPECTED["mongo_big"]] * 10
@@ -132,8 +113,7 @@ def pipelined(arena: Arena) -> Finding:
         bodies = [body for _, body in _replies(answered)]
         finding.require(bodies == wanted[: len(bodies)] and bool(bodies), "replies out of order")
         finding.require(len(bodies) == 20 or not arena.stack.keep_alive, f"{len(bodies)} of 20 answered")
-        _require_normal(server, finding)
-        watched.require_unharmed(finding)
+        watched.require_normal(finding)
         finding.seen = f"{len(bodies)} of 20 answered in order"
         return finding
 
@@ -192,14 +172,11 @@ def ambiguous(arena: Arena) -> Finding:
 
 def _refused(arena: Arena, requests: dict[str, bytes]) -> Finding:
     """Send each alone: it must be refused or its connection closed, and must not reach a handler."""
-    arena.start_database()
-    with arena.server() as server, MongoClient[dict[str, Any]](arena.uri) as database:
-        status_of(server, "/mongo")
-        watched = Watched(arena, server)
+    with arena.watched(1) as (server, watched), Database(arena.uri) as database:
         finding = Finding(seen="")
         answers: dict[str, str] = {}
         for name, request in requests.items():
-            before = _finds(database)
+            before = database.finds()
             begun = time.monotonic()
             if _REQUEST in request:
                 # A second request hides in it: stay for its reply.
@@ -211,41 +188,34 @@ def _refused(arena: Arena, requests: dict[str, bytes]) -> Finding:
             finding.require(bool(statuses) or time.monotonic() - begun < 2.9, f"{name}: neither answered nor closed")
             # A server that answers to a client that has said goodbye does so a moment later.
             time.sleep(_LATE_FIND_S)
-            finding.require(_finds(database) == before, f"{name}: reached the handler ({answers[name]})")
+            finding.require(database.finds() == before, f"{name}: reached the handler ({answers[name]})")
             finding.require(not any(status in (500, 502, 503) for status in statuses), f"{name}: {answers[name]}")
-        _require_normal(server, finding)
-        watched.require_unharmed(finding)
+        watched.require_normal(finding)
         finding.outcomes = dict(Counter(answers.values()).most_common())
         finding.seen = ", ".join(f"{answer} x{count}" for answer, count in finding.outcomes.items())
         return finding
 
 
-def fuzzed(arena: Arena, count: int = 3000) -> Finding:
+def fuzzed(arena: Arena) -> Finding:
     """Random and mutated requests from a seeded generator."""
-    arena.start_database()
-    requests = list(_mutations(random.Random(_SEED), count))
-    with arena.server() as server:
-        status_of(server, "/mongo")
-        watched = Watched(arena, server)
+    requests = _mutations(random.Random(_SEED), _FUZZED)
+    with arena.watched(1) as (server, watched):
 
-        def send(request: bytes) -> list[int]:
+        def send(request: bytes) -> str:
             answered = _exchange(server, request, wait_s=1, enough=1, half_close=True)
-            return [status for status, _ in _replies(answered)]
+            return next((str(status) for status, _ in _replies(answered)), "closed")
 
         with ThreadPoolExecutor(8) as pool:
-            statuses = Counter(status for found in pool.map(send, requests) for status in found[:1] or [0])
-        finding = Finding(seen="", outcomes={str(status) or "closed": n for status, n in statuses.most_common()})
-        if "0" in finding.outcomes:
-            finding.outcomes["closed"] = finding.outcomes.pop("0")
-        errors = {status: number for status, number in statuses.items() if status in (500, 502, 503)}
+            answers = Counter(pool.map(send, requests))
+        finding = Finding(seen="", outcomes=dict(answers.most_common()))
+        errors = {status: number for status, number in answers.items() if status in ("500", "502", "503")}
         finding.require(not errors, f"5xx for rubbish: {errors}")
-        _require_normal(server, finding)
-        watched.require_unharmed(finding)
+        watched.require_normal(finding)
         finding.seen = ", ".join(f"{name} x{number:,}" for name, number in finding.outcomes.items())
         return finding
 
 
-def _mutations(source: random.Random, count: int) -> Sequence[bytes]:
+def _mutations(source: random.Random, count: int) -> list[bytes]:
     seeds = [
         *MALFORMED.values(),
         *AMBIGUOUS.values(),
@@ -271,11 +241,6 @@ def _mutations(source: random.Random, count: int) -> Sequence[bytes]:
         # A request to /sleep that a mutation made long is no rubbish: it would be waited for.
         made.append(bytes(request).replace(b"ms=", b"mz="))
     return made
-
-
-def _require_normal(server: Server, finding: Finding) -> None:
-    healthy_s = seconds_until(lambda: status_of(server, "/mongo", 3)[0] == 200, HEALTHY_WITHIN_S)
-    finding.require(healthy_s is not None, f"not healthy {HEALTHY_WITHIN_S:.0f} s after the fault's end")
 
 
 def _exchange(server: Server, request: bytes, wait_s: float, enough: int, half_close: bool = False) -> bytes:
@@ -317,7 +282,3 @@ def _replies(received: bytes) -> list[tuple[int, bytes]]:
         found.append((int(status[1]), rest[:length]))
         received = rest[length:]
     return found
-
-
-def _finds(database: MongoClient[dict[str, Any]]) -> int:
-    return int(database.admin.command("serverStatus")["metrics"]["commands"]["find"]["total"])

@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError
 
 from loadtests.faults.arena import (
     CLIENTS,
@@ -15,13 +14,13 @@ from loadtests.faults.arena import (
     HEALTHY_WITHIN_S,
     Arena,
     Finding,
-    Watched,
     judge,
     require_clean_log,
     seconds_until,
     status_of,
 )
-from loadtests.stacks.server import LOOPBACK, Server
+from loadtests.stacks.server import LOOPBACK
+from shared import mongod
 from shared.seed import seed
 
 _FAULT_BEGINS_S = 1.0
@@ -33,7 +32,7 @@ _SHORT_FAULT_S = 3.0
 def not_there_at_start(arena: Arena) -> Finding:
     arena.stop_database()
     # With a long one, so that what ends the wait is that nobody is there.
-    with arena.server(DB_TIMEOUT_MS="10000") as server:
+    with arena.server(database=False, DB_TIMEOUT_MS="10000") as server:
         answers = [status_of(server, path) for path in ("/mongo", "/mongo_big")]
         arena.start_database()
         healthy_s = seconds_until(lambda: status_of(server, "/mongo")[0] == 200, HEALTHY_WITHIN_S)
@@ -55,7 +54,7 @@ def killed(arena: Arena) -> Finding:
     @contextmanager
     def fault() -> Iterator[None]:
         arena.signal_database(signal.SIGKILL)
-        seconds_until(lambda: not _answers(arena), 5)
+        seconds_until(lambda: mongod.running(arena.home) is None, 5)
         yield
         arena.start_database()
 
@@ -109,8 +108,8 @@ def primary_steps_down(arena: Arena) -> Finding:
                 yield
                 seconds_until(lambda: bool(client.admin.command("hello")["isWritablePrimary"]), 20)
 
-            with arena.server(uri=f"mongodb://{address}/?replicaSet=faults") as server:
-                return _under_load(arena, server, fault(), lasts_s=0)
+            uri = f"mongodb://{address}/?replicaSet=faults"
+            return _served_while(arena, fault(), lasts_s=0, uri=uri, database=False)
     finally:
         alone.stop_database()
 
@@ -118,45 +117,29 @@ def primary_steps_down(arena: Arena) -> Finding:
 def pool_exhausted(arena: Arena) -> Finding:
     """20 clients, a pool of 2 for each process, finds of 0.8 s, and 1 s to wait for a connection."""
     timeout_ms = 1000
-    arena.start_database()
     fault = arena.failing_finds(blockConnection=True, blockTimeMS=800)
-    with arena.server(MONGODB_MAX_POOL_SIZE="2", DB_TIMEOUT_MS=str(timeout_ms)) as server:
-        return _under_load(arena, server, fault, clients=20, hangs_after_s=timeout_ms / 1000 + GRACE_S)
+    settings: dict[str, Any] = {"MONGODB_MAX_POOL_SIZE": "2", "DB_TIMEOUT_MS": str(timeout_ms)}
+    return _served_while(arena, fault, clients=20, hangs_after_s=timeout_ms / 1000 + GRACE_S, **settings)
 
 
-def _served_while(arena: Arena, fault: AbstractContextManager[None], lasts_s: float = _SHORT_FAULT_S) -> Finding:
-    arena.start_database()
-    with arena.server() as server:
-        return _under_load(arena, server, fault, lasts_s=lasts_s)
-
-
-def _under_load(
+def _served_while(
     arena: Arena,
-    server: Server,
     fault: AbstractContextManager[None],
     lasts_s: float = _SHORT_FAULT_S,
     clients: int = CLIENTS,
     hangs_after_s: float = HANGS_AFTER_S,
+    **options: Any,
 ) -> Finding:
-    """Load ``server`` before, while and after the block of ``fault`` lasts, and judge what its clients saw."""
-    watched = Watched(arena, server)
-    with arena.load(server, clients=clients) as load:
-        load.wait_until(_FAULT_BEGINS_S)
-        with fault:
-            load.wait_until(_FAULT_BEGINS_S + lasts_s)
-        over_s = load.now_s
-        load.wait_until(over_s + _AFTERWARDS_S)
-    alive, _ = status_of(server, "/sleep?ms=0")
-    finding = judge(load.requests, over_s, hangs_after_s=hangs_after_s)
-    finding.require(alive == 200, "/sleep?ms=0 not answered")
-    watched.require_unharmed(finding)
-    return finding
-
-
-def _answers(arena: Arena) -> bool:
-    try:
-        with MongoClient[dict[str, Any]](arena.uri, serverSelectionTimeoutMS=100) as client:
-            client.admin.command("ping")
-    except PyMongoError:
-        return False
-    return True
+    """Load a stack before, while and after the block of ``fault`` lasts, and judge what its clients saw."""
+    with arena.watched(**options) as (server, watched):
+        with arena.load(server, clients=clients) as load:
+            load.wait_until(_FAULT_BEGINS_S)
+            with fault:
+                load.wait_until(_FAULT_BEGINS_S + lasts_s)
+            over_s = load.now_s
+            load.wait_until(over_s + _AFTERWARDS_S)
+        alive, _ = status_of(server, "/sleep?ms=0")
+        finding = judge(load.requests, over_s, hangs_after_s=hangs_after_s)
+        finding.require(alive == 200, "/sleep?ms=0 not answered")
+        watched.require_unharmed(finding)
+        return finding

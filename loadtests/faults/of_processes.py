@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -16,9 +17,7 @@ from loadtests.faults.arena import (
     Arena,
     DoesNotApply,
     Finding,
-    Watched,
     judge,
-    kill_group,
     require_clean_log,
     seconds_until,
     status_of,
@@ -39,7 +38,6 @@ _DISK_FULL = Path("/dev/full")
 
 
 def worker_killed(arena: Arena) -> Finding:
-    arena.start_database()
     with arena.server(WEB_CONCURRENCY="2") as server:
         workers = workers_of(server)
         if not workers:
@@ -77,7 +75,6 @@ def sighup(arena: Arena) -> Finding:
     """gunicorn takes it as: read the settings again, with new workers. For the others it means stop."""
     if "gunicorn" not in arena.stack.name:
         return _stopped_by(arena, signal.SIGHUP)
-    arena.start_database()
     with arena.server() as server:
         before = {process.pid for process in workers_of(server)}
         with arena.load(server, path="/sleep?ms=200", fresh=True) as load:
@@ -94,7 +91,6 @@ def sighup(arena: Arena) -> Finding:
 
 def _stopped_by(arena: Arena, number: int) -> Finding:
     """Send the signal while requests of 0.3 s are under way: what was accepted is answered, then all is gone."""
-    arena.start_database()
     with arena.server() as server:
         status_of(server, "/mongo")
         with arena.load(server, path="/sleep?ms=300", clients=8 if arena.stack.model != "processes" else 4) as load:
@@ -152,19 +148,18 @@ def terminal_dies(arena: Arena) -> Finding:
         finding.seen = f"all gone after {gone_s:.1f} s" if gone_s is not None else "processes were left behind"
         return finding
     finally:
-        kill_group(terminal.pid)
+        with suppress(ProcessLookupError):
+            os.killpg(terminal.pid, signal.SIGKILL)
 
 
 def few_descriptors(arena: Arena) -> Finding:
     """``ulimit -n 64`` and 200 clients."""
     if arena.stack.app.name == "play_app":
         raise DoesNotApply(f"a JVM cannot start with {_FEW_FILES} open files: its classes are in more")
-    arena.start_database()
     limit = ("prlimit", f"--nofile={_FEW_FILES}:{_FEW_FILES}", "--")
     # Where a thread is held by a connection, it needs files of its own: the stack refuses to start with more.
-    with arena.server(within=limit, THREADS="8" if arena.stack.thread_per_connection else "") as server:
-        status_of(server, "/mongo")
-        watched = Watched(arena, server)
+    threads = "8" if arena.stack.thread_per_connection else ""
+    with arena.watched(1, within=limit, THREADS=threads) as (server, watched):
         with Crowd(server.host, server.port, 200, b"GET /mongo HTTP/1.1\r\nHost: x\r\n\r\n") as crowd:
             held = crowd.open
             with arena.load(server, clients=2, fresh=True, timeout_s=2) as load:
@@ -181,7 +176,6 @@ def few_descriptors(arena: Arena) -> Finding:
 
 def log_disk_full(arena: Arena) -> Finding:
     """A line is logged for each request, and no write succeeds."""
-    arena.start_database()
     with arena.server(log=_DISK_FULL, ACCESS_LOG="1") as server, arena.load(server, clients=CLIENTS) as load:
         load.wait_until(2)
     return judge(load.requests, 0.0, allowed=("200",), hangs_after_s=GRACE_S)

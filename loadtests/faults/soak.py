@@ -12,7 +12,7 @@ from statistics import mean, median
 import psutil
 
 from loadtests.measure.costs import pss_bytes
-from loadtests.measure.observer import KnownLoad
+from loadtests.measure.observer import Clients, KnownLoad
 from loadtests.results.counts import Outcome
 from loadtests.results.file import CannotWrite
 from loadtests.settings import RESULTS, BadSetting, whole_number
@@ -67,7 +67,7 @@ def soak() -> int:
     print(f"{stack.name}: {clients} clients, each every {_EACH_S:g} s, for {minutes} min", flush=True)
     server = Server(stack, uri, free_port(), log=folder / f"{stack.name}.log")
     load = KnownLoad(
-        server.host, server.port, "/mongo", clients, _EACH_S, _TIMEOUT_S, EXPECTED["mongo"], remember=False
+        Clients(server.host, server.port, "/mongo", clients, _TIMEOUT_S, body=EXPECTED["mongo"], each_s=_EACH_S)
     )
     status = 0
     try:

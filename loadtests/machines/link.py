@@ -1,4 +1,9 @@
-"""A connection over ssh to the bench's agent on another machine (loadtests/machines/agent.py)."""
+"""A connection over ssh to the bench's agent on another machine (loadtests/machines/agent.py).
+
+It is OpenSSH's own program: whoever can log in with it, by whatever agent, jump host or configuration, can use SERVER.
+execnet would take over the frames and asyncssh the login. What this file is about would still be ours: a word every
+two seconds from both sides, a deadline for each answer, errors by name, the set-up's output, login scripts that print.
+"""
 
 import json
 import os
@@ -118,7 +123,7 @@ class Link:
             self._lose(f"{self._host} did not answer '{do}' within {timeout_s:.0f} s")
             raise ConnectionLost(self.lost) from None
 
-    def tell(self, do: str, **details: Any) -> "Future[Any]":
+    def tell(self, do: str, **details: Any) -> Future[Any]:
         """Send a request and return its reply to come. Raises ConnectionLost."""
         reply: Future[Any] = Future()
         with self._writing:
@@ -167,7 +172,7 @@ class Link:
             if "error" in reply:
                 awaited.set_exception(ERRORS.get(reply["error"], ConnectionLost)(reply["text"]))
             else:
-                awaited.set_result(reply["result"])
+                awaited.set_result(reply.get("result"))
         self._lose(self._reason())
 
     def _read_errors(self) -> None:

@@ -65,14 +65,13 @@ class RemoteServer(Server):
     ) -> None:
         super().__init__(stack, uri, 0, settings, host=host, log=log)
         self._link = link
-        self._uri = uri
         self._settings = dict(settings)
         self._listen = listen
         self._over = False
 
     def start(self) -> None:
         self.port = self._link.ask(
-            "start", stack=self.stack.name, uri=self._uri, settings=self._settings, host=self._listen
+            "start", stack=self.stack.name, uri=self.mongodb_uri, settings=self._settings, host=self._listen
         )
 
     def wait_until_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:

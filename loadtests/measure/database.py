@@ -1,7 +1,7 @@
 """The mongod under a battle: what it has counted, what it costs, and how to make it slow."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -83,19 +83,21 @@ class Database:
         return pid if name == "mongod" else None
 
     @contextmanager
-    def delayed_finds(self, latency_ms: int) -> Iterator[None]:
-        """Delay each find by ``latency_ms`` inside mongod while in the block (nothing for 0).
+    def failing_finds(self, mode: Any = "alwaysOn", **data: Any) -> Iterator[None]:
+        """Let mongod's failpoint change each find while in the block, as ``mode`` and ``data`` say.
 
         Raises BadSetting, with one line, where the server takes no failpoints, and DatabaseGone.
         """
-        if latency_ms:
-            data = {"failCommands": ["find"], "blockConnection": True, "blockTimeMS": latency_ms}
-            self._fail_command({"mode": "alwaysOn", "data": data})
+        self._fail_command({"mode": mode, "data": {"failCommands": ["find"], **data}})
         try:
             yield
         finally:
-            if latency_ms and self.answers():
+            if self.answers():
                 self._fail_command({"mode": "off"})
+
+    def delayed_finds(self, latency_ms: int) -> AbstractContextManager[None]:
+        """Delay each find by ``latency_ms`` inside mongod while in the block (nothing for 0). Raises the same."""
+        return self.failing_finds(blockConnection=True, blockTimeMS=latency_ms) if latency_ms else nullcontext()
 
     def forget_delays(self) -> None:
         """Undo what a battle that was killed has left switched on."""

@@ -80,6 +80,25 @@ class _Seen:
         )
 
 
+@dataclass(frozen=True)
+class Clients:
+    """``number`` clients ask for ``path``, each again when it is answered, or ``each_s`` seconds later.
+
+    With ``body``, a reply of another body is a wrong one. With ``fresh`` each request has a connection of its own.
+    With ``remember`` the fate of each request is kept, else only their number.
+    """
+
+    host: str
+    port: int
+    path: str
+    number: int
+    timeout_s: float
+    body: bytes | None = None
+    each_s: float | None = None
+    fresh: bool = False
+    remember: bool = False
+
+
 def observe(
     host: str,
     port: int,
@@ -93,34 +112,24 @@ def observe(
 
     With ``body``, a reply of another body is a wrong one.
     """
-    return asyncio.run(_Run(host, port, path, connections, timeout_s, body).for_seconds(duration_s))
+    return asyncio.run(_Run(Clients(host, port, path, connections, timeout_s, body)).for_seconds(duration_s))
 
 
 def ask_once(host: str, port: int, path: str, connections: int, timeout_s: float) -> Observation:
     """Open ``connections`` connections at once, ask for ``path`` once on each, and return what came back."""
-    return asyncio.run(_Run(host, port, path, connections, timeout_s, None).once())
+    at_once = threading.Event()
+    at_once.set()
+    return asyncio.run(_Run(Clients(host, port, path, connections, timeout_s)).until(at_once))
 
 
 class KnownLoad:
-    """``clients`` ask for ``path`` every ``each_s`` seconds while in the block, and the fate of each request is known.
+    """``clients`` ask while in the block, and the fate of their requests is known.
 
-    With ``fresh`` each request has a connection of its own. The block's end waits for what is still unanswered.
-    Without ``remember`` only ``outcomes`` are counted, for loads of hours.
+    The block's end waits for what is still unanswered.
     """
 
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        path: str,
-        clients: int,
-        each_s: float,
-        timeout_s: float,
-        body: bytes | None = None,
-        fresh: bool = False,
-        remember: bool = True,
-    ) -> None:
-        self._run = _Run(host, port, path, clients, timeout_s, body, each_s, fresh, remember)
+    def __init__(self, clients: Clients) -> None:
+        self._run = _Run(clients)
         self._over = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run.until(self._over)), daemon=True)
 
@@ -153,31 +162,14 @@ class KnownLoad:
 
 
 class _Run:
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        path: str,
-        connections: int,
-        timeout_s: float,
-        body: bytes | None,
-        each_s: float | None = None,
-        fresh: bool = False,
-        remember: bool = False,
-    ) -> None:
-        self.host = host
-        self.port = port
-        self.request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
-        self.timeout_s = timeout_s
-        self.body = body
+    def __init__(self, of: Clients) -> None:
+        self.of = of
+        self.request = f"GET {of.path} HTTP/1.1\r\nHost: {of.host}:{of.port}\r\n\r\n".encode()
         self.again = True
-        self.each_s = each_s
-        self.fresh = fresh
-        self.remember = remember
-        self.crossed_within_s = _CROSSED_WITHIN_S if each_s is None else _CROSSED_WITHIN_OF_FEW_S
+        self.crossed_within_s = _CROSSED_WITHIN_S if of.each_s is None else _CROSSED_WITHIN_OF_FEW_S
         self._ramp_until_s: float | None = None
         self.started = 0.0
-        self.seen = _Seen([_Connection() for _ in range(connections)])
+        self.seen = _Seen([_Connection() for _ in range(of.number)])
         self.clients = [_Client(self, connection) for connection in self.seen.connections]
 
     async def for_seconds(self, duration_s: float) -> Observation:
@@ -189,21 +181,13 @@ class _Run:
             duration_s = self._end()
         return self.seen.observation(duration_s)
 
-    async def until(self, over: threading.Event) -> None:
+    async def until(self, over: threading.Event) -> Observation:
+        """Ask until ``over`` is set, at least once each, and wait for what is unanswered then."""
         self._start()
         try:
             while not over.is_set():
                 await self._watch(time.monotonic() + _WATCH_S)
             self.again = False
-            while any(client.asked_at is not None for client in self.clients):
-                await self._watch(time.monotonic() + _WATCH_S)
-        finally:
-            self._end()
-
-    async def once(self) -> Observation:
-        self.again = False
-        self._start()
-        try:
             while any(client.asked_at is not None for client in self.clients):
                 await self._watch(time.monotonic() + _WATCH_S)
         finally:
@@ -220,7 +204,7 @@ class _Run:
         while (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(_WATCH_S, left))
             now = time.monotonic()
-            overdue = now - self.timeout_s
+            overdue = now - self.of.timeout_s
             if self._ramp_until_s is not None:
                 self._end_ramp(now - self.started, self._ramp_until_s)
             for client in self.clients:
@@ -267,7 +251,7 @@ class _Client:
         stream = _Stream(self)
         loop = asyncio.get_running_loop()
         try:
-            await loop.create_connection(lambda: stream, self._run.host, self._run.port)
+            await loop.create_connection(lambda: stream, self._run.of.host, self._run.of.port)
         except OSError:
             self.ended(Outcome.REFUSED)
         else:
@@ -287,9 +271,9 @@ class _Client:
         self.last_reply = now
         seen.replies += 1
         run.announced_closes += closes
-        if closes or self._run.fresh or not self._run.again:
+        if closes or self._run.of.fresh or not self._run.again:
             self._drop()
-        outcome = _classify(status, self._run.body is None or body == self._run.body)
+        outcome = _classify(status, self._run.of.body in (None, body))
         if status >= 400:
             run.statuses[str(status)] += 1
         self.ended(outcome, status)
@@ -310,8 +294,7 @@ class _Client:
 
     def ended(self, outcome: Outcome, status: int | None = None) -> None:
         self._run.seen.outcomes[outcome] += 1
-        each_s = self._run.each_s
-        if self._run.remember and self.asked_at is not None:
+        if self._run.of.remember and self.asked_at is not None:
             took_s = time.monotonic() - self.asked_at
             self._run.seen.requests.append(Request(self.asked_at - self._run.started, took_s, outcome, status))
         self.asked_at = None
@@ -319,7 +302,7 @@ class _Client:
             self._drop()
         if self._run.again and not self._over:
             # By way of the loop, so that a client whose requests fail at once does not starve the others.
-            pause_s = each_s or (_AFTER_REFUSAL_S if outcome is Outcome.REFUSED else 0)
+            pause_s = self._run.of.each_s or (_AFTER_REFUSAL_S if outcome is Outcome.REFUSED else 0)
             asyncio.get_running_loop().call_later(pause_s, self._ask_next)
 
     def leave(self) -> None:

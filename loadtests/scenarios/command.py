@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -23,18 +23,16 @@ from urllib.parse import urlsplit
 from loadtests.machines.description import describe
 from loadtests.measure.database import Database, DatabaseGone
 from loadtests.scenarios.summary import summarise, tell, write
-from loadtests.settings import ROOT, BadSetting, duration_s, is_loopback, whole_number
+from loadtests.settings import RESULTS, ROOT, BadSetting, duration_s, whole_number
 from loadtests.signals import Stopped, stopped_by_signals
-from loadtests.stacks import toolchain
 from loadtests.stacks.bodies import EXPECTED, PATHS, check
+from loadtests.stacks.by_hand import prepared, say, warn_if_reachable
 from loadtests.stacks.catalogue import Stack
 from loadtests.stacks.processes import die_with_parent, session_members
-from loadtests.stacks.server import LOOPBACK, Server, StackFailed, require_free_port
-from shared.address import database_name, database_uri, without_password
+from loadtests.stacks.server import LOOPBACK, StackFailed, require_free_port
 from shared.mongod import free_port
-from shared.seed import NotSeeded, seed
 
-_FILES = ",".join(str(Path(__file__).with_name(name)) for name in ("locustfile.py", "recorder.py"))
+FILES = ",".join(str(Path(__file__).with_name(name)) for name in ("locustfile.py", "recorder.py"))
 # The slowest reply takes this long; users are let finish, so that locust has counted all that the server has.
 _LAST_REPLIES_S = 15
 _STOP_TIMEOUT_S = 2 * _LAST_REPLIES_S
@@ -65,12 +63,8 @@ class Target:
 def load(stack: Stack) -> int:
     """Start ``stack``, let the users come, write down what happened, stop it; return the exit status."""
     _check_variables()
-    with stopped_by_signals(), ExitStack() as cleanup:
-        try:
-            target = cleanup.enter_context(_served(stack, _port() if os.environ.get("PORT") else free_port()))
-            return _headless(target)
-        except Stopped:
-            return _INTERRUPTED
+    with stopped_by_signals(), _served(stack, None if os.environ.get("PORT") else free_port()) as target:
+        return _headless(target)
 
 
 def load_target() -> int:
@@ -78,10 +72,7 @@ def load_target() -> int:
     _check_variables()
     target = _target("target")
     with stopped_by_signals():
-        try:
-            return _headless(target)
-        except Stopped:
-            return _INTERRUPTED
+        return _headless(target)
 
 
 def web_page(stack: Stack) -> int:
@@ -90,14 +81,14 @@ def web_page(stack: Stack) -> int:
     host = os.environ.get("LOCUST_WEB_HOST") or LOOPBACK
     port = whole_number("LOCUST_WEB_PORT", _WEB_PORT, most=65535)
     require_free_port(host, port)
-    with stopped_by_signals(), ExitStack() as cleanup:
+    with stopped_by_signals():
         try:
-            target = cleanup.enter_context(_served(stack, _port()))
-            _say(f"\nlocust's page: http://{host}:{port} (Ctrl-C stops it and {stack.name})")
-            _warn_if_reachable("LOCUST_WEB_HOST", host, "whoever opens it can send load from here")
-            command = _command(target, "--web-host", host, "--web-port", str(port), "--class-picker")
-            with _locust(command, _environment(target), target.folder) as process:
-                return process.wait()
+            with _served(stack) as target:
+                say(f"\nlocust's page: http://{host}:{port} (Ctrl-C stops it and {stack.name})")
+                warn_if_reachable("LOCUST_WEB_HOST", host, "whoever opens it can send load from here")
+                command = _command(target, "--web-host", host, "--web-port", str(port), "--class-picker")
+                with _locust(command, _environment(target), target.folder) as process:
+                    return process.wait()
         except Stopped:
             return 0
 
@@ -110,16 +101,13 @@ def master() -> int:
     port = whole_number("LOCUST_MASTER_BIND_PORT", _MASTER_PORT, most=65535)
     workers = whole_number("LOCUST_EXPECT_WORKERS", 1, most=1000)
     require_free_port(host, port)
-    _warn_if_reachable(
+    warn_if_reachable(
         "LOCUST_MASTER_BIND_HOST", host, "whoever reaches the port can join as a worker and report anything"
     )
-    _say(f"waiting for {workers} worker{'s' * (workers > 1)} at {host}:{port}: make locust-worker MASTER={host}:{port}")
+    say(f"waiting for {workers} worker{'s' * (workers > 1)} at {host}:{port}: make locust-worker MASTER={host}:{port}")
     options = ("--master", "--master-bind-host", host, "--master-bind-port", str(port))
     with stopped_by_signals():
-        try:
-            return _headless(target, *options, "--expect-workers", str(workers), "--enable-rebalancing")
-        except Stopped:
-            return _INTERRUPTED
+        return _headless(target, *options, "--expect-workers", str(workers), "--enable-rebalancing")
 
 
 def worker() -> int:
@@ -129,35 +117,21 @@ def worker() -> int:
     if match is None:
         raise BadSetting(f"MASTER must be HOST or HOST:PORT, not '{text}'")
     address = ("--master-host", match[1].strip("[]"), "--master-port", match[2] or str(_MASTER_PORT))
-    command = [sys.executable, "-m", "locust", "-f", _FILES, "--worker", *address]
-    _say(f"worker of the master at {text}; it may be started later (Ctrl-C stops this)")
-    with stopped_by_signals():
-        try:
-            with _locust(command, _without_empty(os.environ)) as process:
-                return process.wait()
-        except Stopped:
-            return _INTERRUPTED
+    command = [sys.executable, "-m", "locust", "-f", FILES, "--worker", *address]
+    say(f"worker of the master at {text}; it may be started later (Ctrl-C stops this)")
+    with stopped_by_signals(), _locust(command, _without_empty(os.environ)) as process:
+        return process.wait()
 
 
 @contextmanager
-def _served(stack: Stack, port: int) -> Iterator[Target]:
-    host = os.environ.get("HOST") or LOOPBACK
-    require_free_port(host, port)
-    toolchain.prepare(stack.app)
-    uri = database_uri()
-    fixtures = True
-    try:
-        seed(uri, database_name())
-    except NotSeeded as reason:
-        _say(f"not seeded: {reason}")
-        fixtures = False
-    _say(f"{stack.title} at http://{host}:{port}; database {without_password(uri)}")
+def _served(stack: Stack, port: int | None = None) -> Iterator[Target]:
+    server, fixtures = prepared(stack, port)
     folder = _new_folder(stack.name)
-    with Database(uri) as database, Server(stack, uri, port, host=host, log=folder / f"{stack.name}.log") as server:
+    server.log = folder / f"{stack.name}.log"
+    with Database(server.mongodb_uri) as database, server:
         if fixtures:
             for endpoint in EXPECTED:
                 check(server, endpoint)
-        _warn_if_reachable("HOST", host, "whoever reaches the port is served")
         digests = {endpoint: sha256(EXPECTED[endpoint]).hexdigest() for endpoint in _VARIABLES} if fixtures else {}
         yield Target(server.url, folder, stack, database, digests)
 
@@ -252,7 +226,7 @@ def _command(target: Target, *options: str) -> list[str]:
     users = whole_number("LOCUST_USERS", _USERS, most=1_000_000)
     rate = os.environ.get("LOCUST_SPAWN_RATE") or str(min(_MOST_SPAWNED_PER_S, max(1, users // _RAMP_UP_S)))
     return [
-        sys.executable, "-m", "locust", "-f", _FILES,
+        sys.executable, "-m", "locust", "-f", FILES,
         "--host", target.url,
         "--users", str(users), "--spawn-rate", rate,
         "--stop-timeout", str(_LAST_REPLIES_S),
@@ -284,7 +258,7 @@ def _check_variables() -> None:
     if not any(name.startswith("LOCUST_") and name not in _CHECKED_ABOVE for name in _without_empty(os.environ)):
         return
     done = subprocess.run(
-        [sys.executable, "-m", "locust", "-f", _FILES, "--list"],
+        [sys.executable, "-m", "locust", "-f", FILES, "--list"],
         env=_without_empty(os.environ), capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
@@ -313,7 +287,8 @@ def _locust(
         if process.poll() is None:
             _interrupt(process)
         for pid in session_members(process.pid):
-            _kill(pid)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _interrupt(process: subprocess.Popen[bytes]) -> int:
@@ -324,13 +299,6 @@ def _interrupt(process: subprocess.Popen[bytes]) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 def _finds(target: Target) -> int | None:
@@ -344,15 +312,14 @@ def _finds(target: Target) -> int | None:
 
 def _new_folder(name: str) -> Path:
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+    within = RESULTS / "locust"
+    places = (within / f"{stamp}-{name}{suffix}" for suffix in ("", *(f"-{number}" for number in range(1, 1000))))
     try:
-        for number in range(1000):
-            folder = ROOT / "results" / "locust" / (f"{stamp}-{name}" + (f"-{number}" if number else ""))
-            if not folder.exists():
-                folder.mkdir(parents=True)
-                return folder
+        folder = next(place for place in places if not place.exists())
+        folder.mkdir(parents=True)
     except OSError as error:
-        raise BadSetting(f"{folder} cannot be made: {error.strerror}") from None
-    raise BadSetting(f"{folder.parent} is full")
+        raise BadSetting(f"{within} cannot be written to: {error.strerror}") from None
+    return folder
 
 
 def _described(target: Target) -> dict[str, Any]:
@@ -375,16 +342,3 @@ def _is_ours(name: str) -> bool:
 def _run_time_s() -> int:
     # What wrk-NAME and battle call it does as well.
     return duration_s("LOCUST_RUN_TIME" if os.environ.get("LOCUST_RUN_TIME") else "DURATION", "30s")
-
-
-def _port() -> int:
-    return whole_number("PORT", 5000, most=65535)
-
-
-def _warn_if_reachable(name: str, host: str, danger: str) -> None:
-    if not is_loopback(host):
-        _say(f"{name}={host} can be reached from other machines: {danger}")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from loadtests.measure.wrk import WrkFailed
 from loadtests.settings import ROOT
-from loadtests.signals import Stopped, stopped_by_signals
+from loadtests.signals import stopped_by_signals
 from loadtests.stacks import toolchain
 from loadtests.stacks.catalogue import named
 from loadtests.stacks.processes import die_with_parent, session_members, stat
@@ -21,7 +21,7 @@ from shared.system_packages import require
 
 # A measurement further than this from its prediction fails the command: the machine is too busy to tell the story.
 TOLERANCE = 0.1
-_FAILED, _INTERRUPTED = 1, 130
+_FAILED = 1
 _SLEEP_S = 1.0
 # wrk ends by itself after its duration; one that does not is stuck.
 _GRACE_S = 15
@@ -147,7 +147,7 @@ RUNS = (
 
 
 def tell() -> int:
-    """Tell the story; return 0, 1 when a measurement missed its prediction, 130 when stopped.
+    """Tell the story; return 0, or 1 when a measurement missed its prediction.
 
     Raises Unavailable, StackFailed and WrkFailed with one line.
     """
@@ -156,14 +156,11 @@ def tell() -> int:
         toolchain.prepare(named([run.stack])[0].app)
     print(_BEGINNING)
     missed = []
-    try:
-        with stopped_by_signals():
-            for number, run in enumerate(RUNS, start=1):
-                heard = _tell(number, run)
-                if off(heard.per_s, run.predicted_per_s) or off(heard.median_s, run.predicted_s):
-                    missed.append(run.title)
-    except Stopped:
-        return _INTERRUPTED
+    with stopped_by_signals():
+        for number, run in enumerate(RUNS, start=1):
+            heard = _tell(number, run)
+            if off(heard.per_s, run.predicted_per_s) or off(heard.median_s, run.predicted_s):
+                missed.append(run.title)
     print(f"\n{_END}")
     if missed:
         print(f"\nMore than {TOLERANCE:.0%} from the prediction: {'; '.join(missed)}. Is the machine busy? Try again.")

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from loadtests.measure import wrk
+from loadtests.scenarios.command import FILES
 from loadtests.settings import ROOT, duration_s, endpoints, whole_number
 from loadtests.stacks.bodies import EXPECTED, PATHS
 from shared.system_packages import require
@@ -49,9 +50,8 @@ def measure() -> int:
 def _locust(url: str, tag: str, processes: int, seconds: int) -> float:
     with TemporaryDirectory(prefix="locust-limit-") as folder:
         record = Path(folder, "record.json")
-        files = ",".join(str(Path(__file__).with_name(name)) for name in ("locustfile.py", "recorder.py"))
         command = [
-            sys.executable, "-m", "locust", "-f", files, "--host", url, "--headless", "--only-summary", "--tags", tag,
+            sys.executable, "-m", "locust", "-f", FILES, "--host", url, "--headless", "--only-summary", "--tags", tag,
             "--users", str(_CONNECTIONS), "--spawn-rate", str(_CONNECTIONS), "--think-time", "0",
             "--run-time", f"{seconds}s", "--stop-timeout", "5", "--record", str(record),
         ]  # fmt: skip

@@ -18,19 +18,14 @@ EXPECTED = {"mongo": extended_json(small()), "mongo_big": extended_json(big()), 
 
 def check(server: Server, endpoint: str) -> None:
     """Ask ``server`` once for ``endpoint``. Raises WrongReply where status, type or body are not the contract's."""
-    connection = http.client.HTTPConnection(server.host, server.port, timeout=_REQUEST_TIMEOUT_S)
     try:
-        connection.request("GET", PATHS[endpoint])
-        reply = connection.getresponse()
-        body = reply.read()
+        status, content_type, body = server.ask(PATHS[endpoint], _REQUEST_TIMEOUT_S)
     except (OSError, http.client.HTTPException) as error:
         raise WrongReply(f"{PATHS[endpoint]}: no reply ({error or type(error).__name__})") from None
-    finally:
-        connection.close()
-    if reply.status != http.client.OK:
-        raise WrongReply(f"{PATHS[endpoint]}: status {reply.status}, {body[:200].decode(errors='replace')}")
-    if reply.getheader("Content-Type") != "application/json":
-        raise WrongReply(f"{PATHS[endpoint]}: Content-Type {reply.getheader('Content-Type')}, not application/json")
+    if status != http.client.OK:
+        raise WrongReply(f"{PATHS[endpoint]}: status {status}, {body[:200].decode(errors='replace')}")
+    if content_type != "application/json":
+        raise WrongReply(f"{PATHS[endpoint]}: Content-Type {content_type}, not application/json")
     if body != EXPECTED[endpoint]:
         raise WrongReply(f"{PATHS[endpoint]}: {_first_difference(EXPECTED[endpoint], body)}")
 

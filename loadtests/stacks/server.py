@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,7 +19,7 @@ import psutil
 
 from loadtests.settings import BadSetting
 from loadtests.stacks.catalogue import Stack
-from loadtests.stacks.processes import die_with_parent, pinned_to
+from loadtests.stacks.processes import die_with_parent, pinned_to, session_members
 from loadtests.stacks.toolchain import environment
 
 LOOPBACK = "127.0.0.1"
@@ -51,6 +52,7 @@ class Server:
         within: Sequence[str] = (),
     ) -> None:
         self.stack = stack
+        self.mongodb_uri = mongodb_uri
         self.host = host
         self.port = port
         self.log = log
@@ -151,50 +153,47 @@ class Server:
     def kill(self) -> None:
         """Kill everything in the server's session, now."""
         process = self._running()
-        for member in self._members():
-            try:
-                member.kill()
-            except psutil.NoSuchProcess:
-                continue
+        for pid in session_members(process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.wait()
 
     def processes(self) -> list[psutil.Process]:
         """Return the server's processes, the first one first."""
-        return sorted(self._members(), key=lambda process: process.pid != self._running().pid)
+        found = []
+        for pid in session_members(self.session):
+            with suppress(psutil.NoSuchProcess):
+                found.append(psutil.Process(pid))
+        return sorted(found, key=lambda process: process.pid != self.session)
+
+    def ask(self, path: str, timeout_s: float) -> tuple[int, str | None, bytes]:
+        """Return status, content type and body of one reply. Raises OSError or HTTPException where none comes."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout_s)
+        try:
+            connection.request("GET", path)
+            reply = connection.getresponse()
+            return reply.status, reply.getheader("Content-Type"), reply.read()
+        finally:
+            connection.close()
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self.process is None:
             raise RuntimeError("the server was not started")
         return self.process
 
-    def _members(self) -> list[psutil.Process]:
-        session = self._running().pid
-        members = []
-        for process in psutil.process_iter():
-            try:
-                if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
-                    members.append(process)
-            except (ProcessLookupError, psutil.NoSuchProcess):
-                continue
-        return members
-
     def _left_behind(self, grace_s: float) -> bool:
         deadline = time.monotonic() + grace_s
-        while self._members():
+        while session_members(self.session):
             if time.monotonic() > deadline:
                 return True
             time.sleep(0.05)
         return False
 
     def _answers(self) -> bool:
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=2)
         try:
-            connection.request("GET", "/sleep?ms=0")
-            return connection.getresponse().status == http.client.OK
+            return self.ask("/sleep?ms=0", timeout_s=2)[0] == http.client.OK
         except (OSError, http.client.HTTPException):
             return False
-        finally:
-            connection.close()
 
     def tail(self) -> str:
         """Return the last lines of the log, each on an indented line of its own; nothing without a log."""

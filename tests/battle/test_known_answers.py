@@ -22,7 +22,7 @@ from loadtests.machines.leftovers import Run
 from loadtests.machines.local import Machine
 from loadtests.measure import wrk
 from loadtests.measure.database import Database
-from loadtests.measure.observer import KnownLoad, observe
+from loadtests.measure.observer import Clients, KnownLoad, observe
 from loadtests.results.cell import Cell, Column, Fairness, Figures, Outcomes
 from loadtests.stacks.bodies import EXPECTED, PATHS
 from loadtests.stacks.catalogue import Stack
@@ -224,7 +224,8 @@ def test_refused_connections_are_told_from_closes(start: Callable[..., Any]) -> 
 
 def test_a_close_in_place_of_a_reply_is_a_lost_request(start: Callable[..., Any]) -> None:
     with start(known_stack("each-fifth-unanswered")) as server:
-        with KnownLoad(server.host, server.port, PATHS["mongo"], 8, each_s=0.05, timeout_s=5) as load:
+        clients = Clients(server.host, server.port, PATHS["mongo"], 8, timeout_s=5, each_s=0.05, remember=True)
+        with KnownLoad(clients) as load:
             load.wait_until(2)
         with urllib.request.urlopen(f"{server.url}/counts") as reply:
             counts = json.load(reply)["counts"]

@@ -1,1 +1,1 @@
-"""A battle over three machines that are network namespaces."""
+"""Machines: which CPUs, an agent, a connection to it, and a battle over three that are network namespaces."""

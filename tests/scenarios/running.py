@@ -1,0 +1,53 @@
+"""The commands of loadtests/scenarios, run as the Makefile runs them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from loadtests.scenarios.summary import validate
+from loadtests.settings import ROOT
+
+ENDS_WITHIN_S = 60
+
+
+def loadtests(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m loadtests``, as the Makefile does."""
+    return subprocess.run(
+        [sys.executable, "-m", "loadtests", *arguments],
+        cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, timeout=ENDS_WITHIN_S,
+    )  # fmt: skip
+
+
+def newest_summary(name: str) -> tuple[Path, dict[str, Any]]:
+    folder = max((ROOT / "results" / "locust").glob(f"*-{name}*"), key=lambda path: path.stat().st_mtime)
+    summary = json.loads((folder / "summary.json").read_text())
+    validate(summary)
+    return folder, summary
+
+
+@contextmanager
+def started(*arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """Run ``python -m loadtests`` meanwhile; nothing that it started may be left when it has ended."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "loadtests", *arguments],
+        cwd=ROOT, env={**os.environ, **variables}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    children: list[psutil.Process] = []
+    try:
+        yield process
+        with_children = psutil.Process(process.pid) if process.poll() is None else None
+        children = with_children.children(recursive=True) if with_children else []
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(ENDS_WITHIN_S)
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert not alive
