@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -14,14 +15,35 @@ from loadtests.stacks import toolchain
 from loadtests.stacks.catalogue import App, apps
 from shared.system_packages import Unavailable
 
-_LINT = ("ruff check .", "ruff format --check .", "mypy")
+_LINT = ("ruff check .", "ruff format --check .", "mypy", "lint-imports --no-cache --no-logo")
 _FORMAT = ("ruff check --fix-only .", "ruff format .")
 _FAILED = 1
+_SOURCES = {".py", ".js", ".scala", ".sbt", ".conf", ".ini"}
+_MADE = {".venv", "node_modules", "target"}
 
 
 def lint() -> int:
     """Check the style and the types of everything; return the exit status."""
-    return _everywhere(_LINT, lambda app: app.lint)
+    status = _everywhere(_LINT, lambda app: app.lint)
+    for app in apps().values():
+        for place in reaching_out(app.folder):
+            print(f"{place} names what is outside of {app.name}, which must be complete in itself", file=sys.stderr)
+            status = _FAILED
+    return status
+
+
+def reaching_out(folder: Path) -> list[str]:
+    """Return the lines, as ``FILE:LINE``, in which an app's code imports something from outside of its ``folder``."""
+    others = "|".join(sorted({"shared", "loadtests", *apps()} - {folder.name}))
+    reaching = re.compile(rf"\b(import|from|require)\W+({others})\b|\.\./({others})\b")
+    sources = (path for path in sorted(folder.rglob("*")) if path.suffix in _SOURCES and path.is_file())
+    return [
+        f"{path.relative_to(folder.parent)}:{number}"
+        for path in sources
+        if not _MADE & set(path.parts)
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
+        if reaching.search(line)
+    ]
 
 
 def format_code() -> int:

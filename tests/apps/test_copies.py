@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from loadtests.settings import ROOT
-from loadtests.stacks import toolchain
+from loadtests.stacks import chores, toolchain
 from loadtests.stacks.catalogue import App, apps, stacks
 from loadtests.stacks.toolchain import environment
 from shared.mongod import Mongod
@@ -49,12 +49,13 @@ def test_own_tests_pass_in_a_copy_elsewhere(app: App, tmp_path: Path, database_s
 
 
 def test_nothing_outside_its_folder_is_named(app: App) -> None:
-    own = {path.relative_to(ROOT).parts[0] for path in ROOT.iterdir() if path.is_dir()} - {app.name, "docs"}
-    others = "|".join(re.escape(name) for name in sorted(own & {"shared", "loadtests", *apps()}))
-    reaching = re.compile(rf"(import|from|require)\W+({others})\b|\.\./({others})")
-    for path in _files(app):
-        text = path.read_text(errors="replace")
-        assert not reaching.search(text), f"{path} reaches out of {app.name}"
+    assert chores.reaching_out(app.folder) == []
+
+
+def test_what_reaches_out_is_found(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("import os\nfrom shared import seed\n")
+    (tmp_path / "app.js").write_text("import { a } from '../node_app/a.js';\n")
+    assert chores.reaching_out(tmp_path) == [f"{tmp_path.name}/app.js:1", f"{tmp_path.name}/app.py:2"]
 
 
 def test_what_a_copier_needs_is_there(app: App) -> None:
@@ -110,9 +111,3 @@ def test_the_encoder_is_faster_than_the_drivers(app: App) -> None:
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout.splitlines()[-1])
     assert figures["ratio"] <= ENCODER_RATIO[app.name], figures
-
-
-def _files(app: App) -> list[Path]:
-    listed = subprocess.run(["git", "ls-files", app.name], cwd=ROOT, capture_output=True, text=True, check=True)
-    files = [ROOT / line for line in listed.stdout.splitlines() if not line.endswith((".lock", ".md", "-lock.json"))]
-    return [path for path in files if path.exists()]
