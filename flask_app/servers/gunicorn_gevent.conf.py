@@ -1,4 +1,7 @@
-"""gunicorn with gevent workers. ``gunicorn --config gunicorn_gevent.conf.py wsgi_gevent:application``"""
+"""gunicorn with gevent workers.
+
+``gunicorn --config servers/gunicorn_gevent.conf.py servers.wsgi_gevent:application``
+"""
 
 # Before gunicorn loads its worker: what has taken the blocking `socket` or `threading` keeps it.
 from gevent import monkey

@@ -1,4 +1,7 @@
-"""gunicorn with a thread pool in each process. ``gunicorn --config gunicorn_gthread.conf.py wsgi:application``"""
+"""gunicorn with a thread pool in each process.
+
+``gunicorn --config servers/gunicorn_gthread.conf.py servers.wsgi:application``
+"""
 
 from config import load, usable_cpus
 
