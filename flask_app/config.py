@@ -14,7 +14,7 @@ from pymongo.errors import PyMongoError
 from pymongo.uri_parser import split_options
 
 # PyMongo opens connections only as they are needed, so this is a ceiling, not a cost. 20 connections limit a process
-# to 20 / latency finds a second; 400 brought nothing more than 100 (measured under gevent, see README.md).
+# to 20 / latency finds a second; 400 brought nothing more than 100 (measured under gevent, see TUNING.md).
 _DEFAULT_POOL_SIZE = 100
 _DEFAULT_URI = "mongodb://127.0.0.1:27017"
 _DATABASE_NAME = re.compile(r"""[^\0/\\. "$*<>:|?]{1,63}""")

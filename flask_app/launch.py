@@ -20,11 +20,11 @@ from types import FrameType
 from config import BadSetting, Config, load, usable_cpus
 
 COMMANDS = {
-    "uwsgi-threads": "uwsgi --ini uwsgi_threads.ini",
-    "uwsgi-gevent": "uwsgi --ini uwsgi_gevent.ini",
-    "gunicorn-sync": "gunicorn --config gunicorn_sync.conf.py wsgi:application",
-    "gunicorn-gthread": "gunicorn --config gunicorn_gthread.conf.py wsgi:application",
-    "gunicorn-gevent": "gunicorn --config gunicorn_gevent.conf.py wsgi_gevent:application",
+    "uwsgi-threads": "uwsgi --ini servers/uwsgi_threads.ini",
+    "uwsgi-gevent": "uwsgi --ini servers/uwsgi_gevent.ini",
+    "gunicorn-sync": "gunicorn --config servers/gunicorn_sync.conf.py servers.wsgi:application",
+    "gunicorn-gthread": "gunicorn --config servers/gunicorn_gthread.conf.py servers.wsgi:application",
+    "gunicorn-gevent": "gunicorn --config servers/gunicorn_gevent.conf.py servers.wsgi_gevent:application",
 }
 # uWSGI with threads holds a thread for each open connection: so many in all, spread over the processes.
 _UWSGI_THREADS = 256

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from strict_http import is_malformed
+from servers.strict_http import is_malformed
 
 GOOD = {"REQUEST_METHOD": "GET", "SERVER_PROTOCOL": "HTTP/1.1", "HTTP_HOST": "x", "CONTENT_LENGTH": ""}
 

@@ -76,6 +76,7 @@ def audit() -> int:
     found = [
         *(_audited_python(auditor, path) for path in sorted(ROOT.glob("requirements*.lock"))),
         *(_audited_python(auditor, path) for path in sorted(ROOT.glob("*_app/requirements*.lock"))),
+        *(_audited_python(auditor, path) for path in sorted(ROOT.glob("*_app/tests/requirements.lock"))),
         *(_audited_node(app) for app in apps().values() if (app.folder / "package-lock.json").exists()),
     ]
     for path in sorted(ROOT.glob("*_app/build.sbt")):

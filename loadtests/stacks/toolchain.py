@@ -37,7 +37,7 @@ def prepare(app: App) -> None:
 def prepare_tests(app: App) -> None:
     """Make ``app`` ready to run its own tests. Raises Unavailable."""
     prepare(app)
-    _run_once(app, "test_setup", app.test_setup, (*app.inputs, "requirements-dev.lock"))
+    _run_once(app, "test_setup", app.test_setup, (*app.inputs, "tests/requirements.lock"))
 
 
 def write_big_fixture(path: Path) -> None:

@@ -1,4 +1,7 @@
-"""gunicorn with a process for each request. ``gunicorn --config gunicorn_sync.conf.py wsgi:application``"""
+"""gunicorn with a process for each request.
+
+``gunicorn --config servers/gunicorn_sync.conf.py servers.wsgi:application``
+"""
 
 from config import load, usable_cpus
 

@@ -12,8 +12,8 @@ from typing import Any
 import uwsgi
 from werkzeug.wsgi import ClosingIterator
 
-from strict_http import is_malformed
-from wsgi import application as flask_application
+from servers.strict_http import is_malformed
+from servers.wsgi import application as flask_application
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

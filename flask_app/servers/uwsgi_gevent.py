@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from strict_http import is_malformed
-from wsgi_gevent import application as flask_application
+from servers.strict_http import is_malformed
+from servers.wsgi_gevent import application as flask_application
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

@@ -1,0 +1,1 @@
+"""Measurements of parts of this application, run by hand."""

@@ -1,0 +1,1 @@
+"""The five servers: a file of settings for each, and the modules that they load the application from."""
