@@ -17,8 +17,8 @@ from tornado.netutil import bind_sockets
 from app import LONGEST_SLEEP_S, make_app
 from config import BadSetting, Config
 from database import Articles
-from draining import DrainingServer
-from supervisor import STOP_SIGNALS, Lifeline, Supervisor, report
+from serving.draining import DrainingServer
+from serving.supervisor import STOP_SIGNALS, Lifeline, Supervisor, report
 
 # A driver's client, open inside the block.
 Connect = Callable[[Config], AbstractAsyncContextManager[Any]]
