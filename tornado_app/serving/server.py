@@ -97,7 +97,7 @@ def _listen(host: str, port: int, workers: int) -> list[list[socket.socket]]:
     """Return listening sockets for each worker. Raises BadSetting.
 
     With SO_REUSEPORT the kernel spreads new connections evenly. From one socket that all share, the worker that wakes
-    up first takes what it finds: of 200 connections the one had 152, the other 48 (measured, see README.md).
+    up first takes what it finds: of 200 connections the one had 152, the other 48 (measured, see TUNING.md).
     """
     try:
         # SO_REUSEPORT would also let a second server start on a port that is taken.
