@@ -49,7 +49,7 @@ class Config:
             # pool size / latency finds a second, so 100 carry 5,000 a second to a database that takes 20 ms.
             max_pool_size=read.integer("MONGODB_MAX_POOL_SIZE", 100, most=100_000),
             workers=read.integer("WEB_CONCURRENCY", cpus, most=1000),
-            # Motor's own default. More are slower while the database is fast, and faster when it is slow (README.md).
+            # Motor's own default. More are slower while the database is fast, and faster when it is slow (TUNING.md).
             threads=read.integer("THREADS", 5 * cpus, most=10_000),
             worker_connections=read.integer("WORKER_CONNECTIONS", 5000, most=100_000),
             db_timeout_s=read.integer("DB_TIMEOUT_MS", 10_000, most=600_000) / 1000,

@@ -8,7 +8,7 @@ from threading import Thread
 
 from config import Config, load
 from database import client_options
-from server import run
+from serving.server import run
 
 _config = load()
 # Motor runs PyMongo in a thread pool of its own, whose size it reads from here when it is imported.

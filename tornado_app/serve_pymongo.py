@@ -9,7 +9,7 @@ from pymongo import AsyncMongoClient
 
 from config import Config, load
 from database import Document, client_options
-from server import run
+from serving.server import run
 
 # The goodbye to the server, which may be frozen.
 _CLOSE_LIMIT_S = 1

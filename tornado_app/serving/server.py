@@ -17,8 +17,8 @@ from tornado.netutil import bind_sockets
 from app import LONGEST_SLEEP_S, make_app
 from config import BadSetting, Config
 from database import Articles
-from draining import DrainingServer
-from supervisor import STOP_SIGNALS, Lifeline, Supervisor, report
+from serving.draining import DrainingServer
+from serving.supervisor import STOP_SIGNALS, Lifeline, Supervisor, report
 
 # A driver's client, open inside the block.
 Connect = Callable[[Config], AbstractAsyncContextManager[Any]]
@@ -97,7 +97,7 @@ def _listen(host: str, port: int, workers: int) -> list[list[socket.socket]]:
     """Return listening sockets for each worker. Raises BadSetting.
 
     With SO_REUSEPORT the kernel spreads new connections evenly. From one socket that all share, the worker that wakes
-    up first takes what it finds: of 200 connections the one had 152, the other 48 (measured, see README.md).
+    up first takes what it finds: of 200 connections the one had 152, the other 48 (measured, see TUNING.md).
     """
     try:
         # SO_REUSEPORT would also let a second server start on a port that is taken.

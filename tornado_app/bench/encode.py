@@ -1,4 +1,4 @@
-"""Time the encoder against the driver's own: ``python bench_encode.py FILE``, FILE holding one BSON document.
+"""Time the encoder against the driver's own: ``python -m bench.encode FILE``, FILE holding one BSON document.
 
 Each figure is decoding the BSON and encoding it as JSON, in microseconds for a document. The two take turns, so that
 a change in the machine's speed falls on both. The last line is the result as JSON.
@@ -29,7 +29,7 @@ def by_driver(document: dict[str, Any]) -> bytes:
 
 def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or not Path(arguments[0]).is_file():
-        print("usage: python bench_encode.py FILE, FILE holding one BSON document", file=sys.stderr)
+        print("usage: python -m bench.encode FILE, FILE holding one BSON document", file=sys.stderr)
         return 2
     data = Path(arguments[0]).read_bytes()
     encoders = {"extended_json.encode": encode, "json_util.dumps": by_driver}

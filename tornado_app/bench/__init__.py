@@ -1,0 +1,1 @@
+"""Programs that measure the app. The service imports nothing from here."""
