@@ -108,7 +108,7 @@ final class ReactiveStore(settings: Settings, scheduler: Scheduler)(implicit ec:
 }
 
 private object ReactiveStore {
-  // README.md, "Pool sizes".
+  // TUNING.md, "Pool sizes".
   private val DefaultPoolSize         = 50
   private val DefaultSelectionTimeout = 2.seconds
   private val RetryDelay              = 50.millis
