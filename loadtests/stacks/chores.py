@@ -8,6 +8,8 @@ import subprocess
 import sys
 import venv
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from loadtests.settings import ROOT
@@ -135,29 +137,29 @@ def _audited_node(app: App) -> bool:
 
 
 def _everywhere(own: Sequence[str], of_app: Callable[[App], Sequence[str]]) -> int:
-    status = 0
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    for command in own:
-        status |= _run(command, ROOT, {**os.environ, "PATH": programs})
-    for app in apps().values():
-        status |= _in_app(app, of_app(app), toolchain.prepare_tests)
-    return status
+    chores: list[Callable[[], int]] = [partial(_in_app, app, of_app(app)) for app in apps().values()]
+    chores.insert(0, lambda: max(_run(command, ROOT, {**os.environ, "PATH": programs}) for command in own))
+    # Most linters use one processor. In one folder they go one after the other, since some write there.
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as side_by_side:
+        return max(side_by_side.map(lambda chore: chore(), chores))
 
 
-def _in_app(app: App, commands: Sequence[str], prepare: Callable[[App], None]) -> int:
+def _in_app(app: App, commands: Sequence[str], prepare: Callable[[App], None] = toolchain.prepare_tests) -> int:
     try:
         prepare(app)
     except Unavailable as reason:
         print(f"{app.name} skipped: {reason}", file=sys.stderr)
         # CI installs everything, so that there a missing tool is a failure.
         return _FAILED if os.environ.get("CI") else 0
-    status = 0
-    for command in commands:
-        status |= _run(command, app.folder, toolchain.environment(app))
-    return status
+    return max(_run(command, app.folder, toolchain.environment(app)) for command in commands)
 
 
 def _run(command: str, folder: Path, environment: dict[str, str]) -> int:
+    """Run a command and show what it says when it is over, so that two at once do not speak between each other."""
+    done = subprocess.run(
+        shlex.split(command), cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     place = "" if folder == ROOT else f"{folder.name}: "
-    print(f"{place}{command}", file=sys.stderr, flush=True)
-    return _FAILED if subprocess.run(shlex.split(command), cwd=folder, env=environment).returncode else 0
+    print(f"{place}{command}\n{done.stdout}", file=sys.stderr, end="", flush=True)
+    return _FAILED if done.returncode else 0
