@@ -142,7 +142,7 @@ def _everywhere(own: Sequence[str], of_app: Callable[[App], Sequence[str]]) -> i
     chores.insert(0, lambda: max(_run(command, ROOT, {**os.environ, "PATH": programs}) for command in own))
     # Most linters use one processor. In one folder they go one after the other, since some write there.
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as side_by_side:
-        return max(side_by_side.map(lambda chore: chore(), chores))
+        return max(future.result() for future in [side_by_side.submit(chore) for chore in chores])
 
 
 def _in_app(app: App, commands: Sequence[str], prepare: Callable[[App], None] = toolchain.prepare_tests) -> int:
