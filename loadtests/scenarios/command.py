@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from loadtests.machines.description import describe
 from loadtests.measure.database import Database, DatabaseGone
+from loadtests.results.battle import Environment
 from loadtests.scenarios.summary import summarise, tell, write
 from loadtests.settings import RESULTS, ROOT, BadSetting, duration_s, whole_number
 from loadtests.signals import Stopped, stopped_by_signals
@@ -219,7 +219,7 @@ def _headless(target: Target, *options: str) -> int:
     print(f"locust's report, its CSV files, summary.json and the logs: {folder}")
     if stopped:
         return _INTERRUPTED
-    return 0 if summary["passed"] else _FAILED
+    return 0 if summary.passed else _FAILED
 
 
 def _command(target: Target, *options: str) -> list[str]:
@@ -322,12 +322,12 @@ def _new_folder(name: str) -> Path:
     return folder
 
 
-def _described(target: Target) -> dict[str, Any]:
+def _described(target: Target) -> Environment:
     version = ""
     if target.database:
         with suppress(DatabaseGone):
             version = target.database.version()
-    return describe([target.stack.app] if target.stack else [], version).model_dump()
+    return describe([target.stack.app] if target.stack else [], version)
 
 
 def _typed() -> str:

@@ -1,91 +1,162 @@
 """summary.json of a locust run: what the recorder saw, in the words of docs/results.md."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-import jsonschema
+from pydantic import ConfigDict, Field
 
-SCHEMA = 1
-_OUTCOMES = ("ok", "wrong_body", "status_4xx", "status_5xx", "connect", "reset", "timeout")
+from loadtests.results.battle import Doubt, Environment
+from loadtests.results.cell import Latency
+from loadtests.results.record import Amount, Count, Record
 
 
-def summarise(record: dict[str, Any], finds: int | None, **about: Any) -> dict[str, Any]:
+class Outcomes(Record):
+    """Each request once."""
+
+    ok: Count
+    wrong_body: Count
+    status_4xx: Count
+    status_5xx: Count
+    connect: Count
+    reset: Count
+    timeout: Count
+
+    @property
+    def failed(self) -> dict[str, int]:
+        return {name: count for name, count in self if count and name != "ok"}
+
+
+class Requests(Record):
+    name: str
+    requests: Count
+    failed: Count
+    bytes: Count
+    latency_ms: Latency
+    ok_each_s: list[int]
+
+
+class Failures(Record):
+    name: str
+    what: str
+    count: Count
+
+
+class Exceptions(Record):
+    """In the locust file itself."""
+
+    what: str
+    count: Count
+
+
+class Finds(Record):
+    counted: int | None
+    replies: Count
+    verdict: Literal["equal", "less", "more", "not counted"]
+
+
+class Generator(Record):
+    """How busy one process of locust was, second by second, in cores."""
+
+    cores_mean: Amount
+    cores_most: Amount
+    waiting_mean: Amount
+    waiting_most: Amount
+    limit: str | None
+    """Why this process, and not the server, limited the run."""
+
+
+class Workers(Record):
+    joined: Count
+    lost: Count
+
+
+class Summary(Record):
+    """The whole file."""
+
+    model_config = ConfigDict(validate_by_name=True)
+
+    number: Annotated[Literal[2], Field(alias="schema")] = 2
+    kind: Literal["locust"] = "locust"
+    id: str
+    state: Literal["complete", "stopped"]
+    started: str
+    command: str
+    environment: Environment
+    stack: str | None
+    """None: a server that ran already."""
+    target: str
+    doubts: list[Doubt]
+    took_s: Amount
+    users: Count
+    """The most at once."""
+    ok_per_s: Amount
+    latency_ms: Latency
+    outcomes: Outcomes
+    requests: list[Requests]
+    failures: list[Failures]
+    exceptions: list[Exceptions]
+    finds: Finds
+    load_generators: dict[str, Generator]
+    """By process of locust."""
+    workers: Workers
+    passed: bool
+
+
+def summarise(record: dict[str, Any], finds: int | None, **about: Any) -> Summary:
     """Return the summary of a run from its ``record`` (loadtests/scenarios/recorder.py).
 
     ``finds`` is what mongod counted meanwhile, None where it was not asked. ``about`` says which run it was.
     """
     total = record["total"]
-    outcomes = Counter({"ok": total["requests"] - total["failed"]})
+    ended = Counter(dict.fromkeys(Outcomes.model_fields, 0))
+    ended["ok"] = total["requests"] - total["failed"]
     for failure in record["failures"]:
-        outcomes[_class_of(failure["what"])] += failure["count"]
-    finds_asked = sum(entry["requests"] for entry in record["requests"] if entry["name"].startswith("/mongo"))
-    summary = {
-        "schema": SCHEMA,
-        "kind": "locust",
-        **about,
-        "warnings": [],
-        "took_s": record["took_s"],
-        "users": record["users"],
-        "ok_per_s": round(outcomes["ok"] / record["took_s"], 2) if record["took_s"] else 0.0,
+        ended[_class_of(failure["what"])] += failure["count"]
+    replies = sum(entry["requests"] for entry in record["requests"] if entry["name"].startswith("/mongo"))
+    seen = {
+        **{name: record[name] for name in ("took_s", "users", "requests", "failures", "exceptions")},
+        **{name: record[name] for name in ("load_generators", "workers")},
+        "ok_per_s": round(ended["ok"] / record["took_s"], 2) if record["took_s"] else 0.0,
         "latency_ms": total["latency_ms"],
-        "outcomes": {name: outcomes[name] for name in _OUTCOMES},
-        "requests": record["requests"],
-        "failures": record["failures"],
-        "exceptions": record["exceptions"],
-        "finds": {"counted": finds, "replies": finds_asked, "verdict": _verdict(finds, finds_asked)},
-        "load_generators": record["load_generators"],
-        "workers": record["workers"],
+        "outcomes": ended,
+        "finds": {"counted": finds, "replies": replies, "verdict": _verdict(finds, replies)},
     }
-    summary["passed"] = (
-        outcomes["ok"] > 0 and outcomes["ok"] == total["requests"]
-        and not record["exceptions"] and summary["finds"]["verdict"] != "less"
-        # With its last worker the run itself has died.
-        and (not record["workers"]["lost"] or record["workers"]["lost"] < record["workers"]["joined"])
-    )  # fmt: skip
-    summary["warnings"] = list(_warnings(summary))
-    return summary
+    summary = Summary.model_validate({**about, **seen, "doubts": [], "passed": False})
+    return summary.model_copy(update={"doubts": list(_doubts(summary)), "passed": _passed(summary)})
 
 
-def write(summary: dict[str, Any], folder: Path) -> None:
+def write(summary: Summary, folder: Path) -> None:
     unfinished = folder / "summary.json.new"
-    unfinished.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    unfinished.write_text(summary.model_dump_json(by_alias=True, indent=1) + "\n")
     unfinished.replace(folder / "summary.json")
 
 
-def tell(summary: dict[str, Any]) -> None:
+def tell(summary: Summary) -> None:
     """Print what a person wants to know first."""
-    latency = summary["latency_ms"]
-    outcomes = summary["outcomes"]
-    failed = ", ".join(
-        f"{count:,} {name.replace('_', ' ')}" for name, count in outcomes.items() if count and name != "ok"
-    )
+    latency, outcomes = summary.latency_ms, summary.outcomes
+    failed = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in outcomes.failed.items())
     print(
-        f"{summary['stack'] or summary['target']}: {outcomes['ok']:,} right replies in {summary['took_s']:.1f} s "
-        f"({summary['ok_per_s']:,.1f} a second) to {summary['users']:,} users; "
-        f"p50 {latency['p50']:,.0f} ms, p99 {latency['p99']:,.0f} ms; {failed or '0 failed'}; "
-        f"finds {summary['finds']['verdict']}"
+        f"{summary.stack or summary.target}: {outcomes.ok:,} right replies in {summary.took_s:.1f} s "
+        f"({summary.ok_per_s:,.1f} a second) to {summary.users:,} users; "
+        f"p50 {latency.p50:,.0f} ms, p99 {latency.p99:,.0f} ms; {failed or '0 failed'}; finds {summary.finds.verdict}"
     )
-    for failure in summary["failures"]:
-        print(f"  {failure['count']:,} x {failure['name']}: {failure['what']}")
-    for exception in summary["exceptions"]:
-        print(f"  {exception['count']:,} x in the locust file itself: {exception['what']}")
-    for warning in summary["warnings"]:
-        print(f"  {warning['about']}: {warning['text']}")
+    for failure in summary.failures:
+        print(f"  {failure.count:,} x {failure.name}: {failure.what}")
+    for exception in summary.exceptions:
+        print(f"  {exception.count:,} x in the locust file itself: {exception.what}")
+    for doubt in summary.doubts:
+        print(f"  {doubt.about}: {doubt}")
 
 
-def validate(summary: dict[str, Any]) -> None:
-    """Raise jsonschema.ValidationError where ``summary`` is not what docs/many-machines.md says."""
-    jsonschema.validate(summary, _schema())
-
-
-@cache
-def _schema() -> dict[str, Any]:
-    return json.loads(Path(__file__).with_name("summary.schema.json").read_text())  # type: ignore[no-any-return]
+def _passed(summary: Summary) -> bool:
+    outcomes, workers = summary.outcomes, summary.workers
+    # With its last worker the run itself has died.
+    alive = not workers.lost or workers.lost < workers.joined
+    right = outcomes.ok > 0 and not outcomes.failed and not summary.exceptions
+    return right and alive and summary.finds.verdict != "less"
 
 
 def _class_of(failure: str) -> str:
@@ -101,18 +172,20 @@ def _verdict(finds: int | None, replies: int) -> str:
     return "equal" if finds == replies else "less" if finds < replies else "more"
 
 
-def _warnings(summary: dict[str, Any]) -> Iterator[dict[str, str]]:
-    for name, generator in summary["load_generators"].items():
-        if generator["limit"]:
-            yield {"about": "load generator", "text": f"locust was near its limit ({name}): {generator['limit']}."}
-    failed = sum(summary["outcomes"].values()) - summary["outcomes"]["ok"]
+def _doubts(summary: Summary) -> Iterator[Doubt]:
+    more = "Run it with more processes (LOCUST_PROCESSES=), or on machines of their own (make locust-master)."
+    for name, generator in summary.load_generators.items():
+        if generator.limit:
+            text = f"locust was near its limit ({name}): {generator.limit}."
+            yield Doubt(about="load generator", text=text, remedy=more)
+    failed, asked = sum(summary.outcomes.failed.values()), summary.outcomes.ok
     if failed:
-        yield {"about": "failures", "text": f"{failed} of {sum(summary['outcomes'].values())} requests failed."}
-    lost = summary["workers"]["lost"]
-    if lost:
+        text = f"{failed} of {failed + asked} requests failed."
+        yield Doubt(about="failures", text=text, remedy="Read failures, and the server's log beside the summary.")
+    if lost := summary.workers.lost:
         text = f"{lost} worker{'s' * (lost > 1)} died: what they counted in their last second is lost."
-        yield {"about": "load generator", "text": text}
-    finds = summary["finds"]
-    if finds["verdict"] in ("less", "more"):
-        text = f"mongod counted {finds['counted']} finds for {finds['replies']} replies with a document."
-        yield {"about": "finds", "text": text}
+        yield Doubt(about="load generator", text=text, remedy="Look on its machine for the reason, then run it again.")
+    finds = summary.finds
+    if finds.verdict in ("less", "more"):
+        text = f"mongod counted {finds.counted} finds for {finds.replies} replies with a document."
+        yield Doubt(about="finds", text=text, remedy="Let nobody else use this MongoDB, then run it again.")

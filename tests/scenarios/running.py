@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from loadtests.scenarios.summary import validate
+from loadtests.scenarios.summary import Summary
 from loadtests.settings import ROOT
 
 ENDS_WITHIN_S = 60
@@ -29,7 +29,7 @@ def loadtests(*arguments: str, **variables: str) -> subprocess.CompletedProcess[
 def newest_summary(name: str) -> tuple[Path, dict[str, Any]]:
     folder = max((ROOT / "results" / "locust").glob(f"*-{name}*"), key=lambda path: path.stat().st_mtime)
     summary = json.loads((folder / "summary.json").read_text())
-    validate(summary)
+    Summary.model_validate(summary)
     return folder, summary
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from loadtests.machines.description import describe
 from loadtests.scenarios.generator import LoadGenerator
 from loadtests.scenarios.limit import instant_articles
 from loadtests.scenarios.summary import summarise
@@ -39,7 +40,15 @@ def locust(
 
 
 def summary_of(record: dict[str, Any], finds: int | None = None) -> dict[str, Any]:
-    return summarise(record, finds, target="http://127.0.0.1:1", stack=None)
+    labels = {
+        "id": "any",
+        "state": "complete",
+        "started": "now",
+        "command": "make locust",
+        "target": "any",
+        "stack": None,
+    }
+    return summarise(record, finds, environment=describe([], ""), **labels).model_dump()
 
 
 FAULTS = {
@@ -148,4 +157,4 @@ def test_warns_in_the_run_when_locust_is_the_limit(tmp_path: Path) -> None:
     with instant_articles() as url:
         _, record, output = locust(tmp_path, url, *options, seconds=5)
     assert "locust, not the server, is near its limit" in output
-    assert "locust was near its limit" in summary_of(record)["warnings"][0]["text"]
+    assert "locust was near its limit" in summary_of(record)["doubts"][0]["text"]

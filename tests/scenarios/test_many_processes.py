@@ -89,7 +89,7 @@ def test_a_worker_dies_and_another_joins_late(
     assert asked["verdict"] == "more"
     # What the dead one lost is what it counted in its last second, and what it had asked for.
     assert asked["counted"] - asked["replies"] < 0.15 * asked["counted"]
-    assert "1 worker died" in " ".join(warning["text"] for warning in summary["warnings"])
+    assert "1 worker died" in " ".join(doubt["text"] for doubt in summary["doubts"])
 
 
 def test_the_web_page_shows_the_running_test(served: Any, database_server: Mongod) -> None:
