@@ -31,8 +31,11 @@ lazy val app = (project in file("."))
     libraryDependencies ~= (_.map(module =>
       if (module.name == "play-netty-server") module.withRevision("3.0.8") else module
     )),
-    // The tests start the application as a process of its own, with the class path of theirs.
-    Test / fork         := true,
+    // The tests start the application as a process of its own, with the class path of theirs. The suites run side by
+    // side, because most of their time is waiting.
+    Test / fork               := true,
+    Test / testForkedParallel := true,
+    Test / javaOptions ++= Seq("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"),
     Compile / mainClass := Some("articles.Main"),
     // The heap of the staged application (-J: for the JVM). 5,000 connections with a request each under way leave half
     // of it free; JAVA_OPTS=-Xmx1g or an argument -J-Xmx1g says otherwise.

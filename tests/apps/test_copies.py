@@ -34,7 +34,9 @@ def test_own_tests_pass_in_a_copy_elsewhere(app: App, tmp_path: Path, database_s
     if (app.folder / "node_modules").exists():
         (copy / "node_modules").symlink_to(app.folder / "node_modules")
     if app.name == "play_app":
-        shutil.copytree(app.folder / "target", copy / "target", symlinks=True)
+        # What sbt has compiled, the build's own definition too.
+        for made in ("target", "project/target", "project/project"):
+            shutil.copytree(app.folder / made, copy / made, symlinks=True)
     done = subprocess.run(
         app.test.split(),
         cwd=copy,

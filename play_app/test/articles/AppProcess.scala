@@ -20,13 +20,9 @@ final class AppProcess(loader: String, environment: (String, String)*) {
 
   private def start(): Process = {
     val java    = new File(sys.props("java.home"), "bin/java").getPath
-    val builder = new ProcessBuilder(
-      java,
-      s"-Dplay.application.loader=articles.$loader",
-      "-cp",
-      sys.props("java.class.path"),
-      "articles.Main"
-    )
+    val command = Seq(java) ++ ShortLived ++
+      Seq(s"-Dplay.application.loader=articles.$loader", "-cp", sys.props("java.class.path"), "articles.Main")
+    val builder = new ProcessBuilder(command: _*)
     builder.environment.clear()
     builder.environment.put("PORT", port.toString)
     environment.foreach { case (name, value) => builder.environment.put(name, value) }
@@ -60,6 +56,12 @@ final class AppProcess(loader: String, environment: (String, String)*) {
     process.exitValue
   }
 
+  /** Ends it, if it still runs. */
+  def end(): Unit = {
+    terminate()
+    exitStatus(): Unit
+  }
+
   private def answers(): Boolean =
     try get("/sleep?ms=0").statusCode == 200
     catch { case _: ConnectException => false }
@@ -67,6 +69,9 @@ final class AppProcess(loader: String, environment: (String, String)*) {
 
 object AppProcess {
   val Loaders: Seq[String] = Seq("ReactiveLoader", "BlockingLoader")
+
+  // A process that lives for seconds never earns back what the second compiler and a parallel collector cost.
+  private val ShortLived = Seq("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-Xmx512m")
 
   private val client = HttpClient.newHttpClient()
 
@@ -76,9 +81,6 @@ object AppProcess {
   def running[T](loader: String, environment: (String, String)*)(test: AppProcess => T): T = {
     val app = new AppProcess(loader, environment: _*)
     try test(app.ready())
-    finally {
-      app.terminate()
-      app.exitStatus(): Unit
-    }
+    finally app.end()
   }
 }

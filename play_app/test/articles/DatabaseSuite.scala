@@ -14,13 +14,15 @@ import org.bson.types.ObjectId
 
 /** Against a MongoDB: that of MONGODB_URI, else the `mongod` on PATH. In a database of its own, which it drops. */
 final class DatabaseSuite extends munit.FunSuite {
-  import AppProcess.{ Loaders, freePort, running }
+  import AppProcess.{ Loaders, freePort }
 
   override val munitTimeout: FiniteDuration = 1.minute
 
   private val name                    = s"play_app_test_${new ObjectId}"
   private var mongod: Option[Process] = None
   private var client: MongoClient     = _
+  // One for all tests: what they need differs in the documents only.
+  private var apps: Map[String, AppProcess] = Map.empty
 
   private def mongodOnPath: Option[Path] =
     sys.env.getOrElse("PATH", "").split(File.pathSeparator).map(Path.of(_, "mongod")).find(Files.isExecutable(_))
@@ -45,9 +47,14 @@ final class DatabaseSuite extends munit.FunSuite {
     documents.insertOne(document): Unit
   }
 
-  override def beforeAll(): Unit = uri.foreach(uri => client = MongoClients.create(uri))
+  override def beforeAll(): Unit = uri.foreach { uri =>
+    client = MongoClients.create(uri)
+    apps = Loaders.map(loader => loader -> new AppProcess(loader, "MONGODB_URI" -> uri, "MONGODB_DATABASE" -> name)).toMap
+    apps.values.foreach(_.ready())
+  }
 
   override def afterAll(): Unit = {
+    apps.values.foreach(app => Try(app.end()))
     Option(client).foreach { client =>
       Try(database.drop()): Unit
       client.close()
@@ -61,7 +68,7 @@ final class DatabaseSuite extends munit.FunSuite {
   private def onEach(what: String)(test: AppProcess => Unit): Unit = Loaders.foreach { loader =>
     this.test(s"$loader: $what") {
       assume(uri.isDefined, "no MongoDB: set MONGODB_URI, or have mongod on PATH")
-      running(loader, "MONGODB_URI" -> uri.get, "MONGODB_DATABASE" -> name)(test)
+      test(apps(loader))
     }
   }
 
