@@ -22,7 +22,7 @@ _MADE = shutil.ignore_patterns(".venv", "node_modules", "target", "__pycache__",
 ENCODER_RATIO = {"flask_app": 0.45, "tornado_app": 0.45, "node_app": 0.85, "play_app": 0.75}
 
 
-@pytest.fixture(params=list(apps().values()), ids=list(apps()))
+@pytest.fixture(params=[pytest.param(app, id=name, marks=pytest.mark.xdist_group(name)) for name, app in apps().items()])
 def app(request: pytest.FixtureRequest) -> App:
     return request.param  # type: ignore[no-any-return]
 
