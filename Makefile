@@ -3,11 +3,16 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 READY := .venv/.ready
+# Most tests wait for something: more of them at once than there are processors. 0 runs one after the other.
+WORKERS ?= 4
+PYTEST = $(PY) -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+# What needs no server and no browser.
+PURE := tests/judge tests/results tests/battle/test_plan.py tests/machines/test_placement.py tests/report/test_page.py
 STACKS_ALL := $(shell sed -n 's/^\[stacks\.\(.*\)\]$$/\1/p' stacks.toml)
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help db-up db-down db-status seed battle battle-quick battle-2014 compare report example demo-sleep faults faults-document results-document soak audit test lint format bench-encode lock clean \
+.PHONY: help db-up db-down db-status seed battle battle-quick battle-2014 compare report example demo-sleep faults faults-document results-document soak audit check test lint format bench-encode lock clean \
 	$(STACKS_ALL:%=run-%) $(STACKS_ALL:%=wrk-%)
 
 help: ## print every target with one line each
@@ -96,8 +101,14 @@ db-status: $(READY) ## say whether it runs, and where
 seed: $(READY) ## put the small and the big document into the database
 	@$(PY) -m shared seed
 
-test: $(READY) ## everything: the contract on every stack, the apps' own tests, the bench's
-	@$(PY) -m pytest
+check: export STACKS = $(or $(STACK),gunicorn-gevent)
+check: $(READY) ## in 3 minutes: the style, what needs no server, the contract on one stack: STACK=gunicorn-gevent
+	@$(PY) -m loadtests lint
+	@$(PYTEST) $(PURE) tests/contract
+
+test: $(READY) ## everything: the contract on every stack, the apps' own tests, the bench's: STACKS= WORKERS=4
+	@$(PY) -m tests.prepare
+	@$(PYTEST)
 
 lint: $(READY) ## check the style and the types of everything
 	@$(PY) -m loadtests lint

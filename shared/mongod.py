@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import platform
+import random
 import shutil
 import signal
 import socket
@@ -30,6 +31,10 @@ HOME = ROOT / ".mongodb"
 _LOCK_FILE = ROOT / "shared" / "mongod.lock"
 _WHEEL = HOME / "server"
 _DEFAULT_PORT = 27017
+# Below those that Linux gives to connections: one of them could have the port before its server listens.
+_PORTS = range(11_000, 27_000)
+# Names that the kernel keeps for as long as we live: of two programs that ask at once, each gets a port of its own.
+_claims: list[socket.socket] = []
 _START_TIMEOUT_S = 30
 _STOP_TIMEOUT_S = 20
 
@@ -68,15 +73,17 @@ def version() -> str:
     return said.split("\n", 1)[0].removeprefix("db version v").strip()
 
 
-def start(home: Path, port: int, options: Sequence[str] = ()) -> Mongod:
+def start(home: Path, port: int, options: Sequence[str] = (), within: Sequence[str] = ()) -> Mongod:
     """Start a mongod with its data under ``home``, and more ``options``, and wait until it answers.
 
-    It runs in a session of its own and so survives the command that started it.
+    It runs in a session of its own and so survives the command that started it, unless the words ``within``, which
+    come before its command, see to it.
     Raises Unavailable with the reason from its log when it does not answer.
     """
     (home / "data").mkdir(parents=True, exist_ok=True)
     log = home / "mongod.log"
     command = [
+        *within,
         str(binary()),
         *("--dbpath", str(home / "data")),
         *("--bind_ip", "127.0.0.1"),
@@ -152,10 +159,19 @@ def cut_log(home: Path = HOME) -> None:
 
 
 def free_port() -> int:
-    """Return a loopback port that nothing uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a loopback port that nothing uses, and that no other call returns while this process lives."""
+    for port in random.SystemRandom().sample(_PORTS, 100):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0stack-battle-port-{port}")
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        return port
+    raise OSError("no port is free on 127.0.0.1")
 
 
 def _free_port() -> int:

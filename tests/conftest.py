@@ -16,12 +16,16 @@ from pymongo.database import Database
 from loadtests.settings import words
 from loadtests.stacks import toolchain
 from loadtests.stacks.catalogue import App, Stack, stacks
+from loadtests.stacks.processes import die_with_parent
 from loadtests.stacks.server import Server
 from shared import mongod
 from shared.documents import Document
 from shared.mongod import Mongod, free_port
 from shared.seed import seed
 from shared.system_packages import Unavailable, require
+from tests.side_by_side import pytest_collection_modifyitems, pytest_runtest_protocol, pytest_terminal_summary
+
+__all__ = ["pytest_collection_modifyitems", "pytest_runtest_protocol", "pytest_terminal_summary"]
 
 IN_CI = bool(os.environ.get("CI"))
 
@@ -86,8 +90,8 @@ def many_open_files() -> int:
 
 @pytest.fixture(scope="session")
 def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
-    """A mongod for this run alone, with failpoints."""
-    server = mongod.start(tmp_path_factory.mktemp("mongod"), free_port())
+    """A mongod for this run alone, or this worker of it, with failpoints."""
+    server = mongod.start(tmp_path_factory.mktemp("mongod"), free_port(), within=die_with_parent("KILL"))
     yield server
     mongod.stop(server)
 

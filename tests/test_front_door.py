@@ -186,6 +186,8 @@ def test_a_missing_tool_is_one_line_with_the_command(tmp_path: Path) -> None:
     assert "sudo apt-get install -y wrk" in done.stderr
 
 
+# Two battles at once are refused before the second looks at its database.
+@pytest.mark.xdist_group("battles of this clone")
 def test_a_database_that_cannot_be_parsed_is_one_line_without_the_password(first_stack: Stack) -> None:
     uri = "mongodb://user:hush-hush@127.0.0.1:notaport"
     for target in ("battle", f"run-{first_stack.name}"):

@@ -21,12 +21,18 @@ _MADE = shutil.ignore_patterns(".venv", "node_modules", "target", "__pycache__",
 # machines are given some room, and `make bench-encode` shows the figure with its spread.
 ENCODER_RATIO = {"flask_app": 0.45, "tornado_app": 0.45, "node_app": 0.85, "play_app": 0.75}
 
+# Beside other tests they take twice as long as alone.
+_OWN_TESTS_END_WITHIN_S = 400
 
-@pytest.fixture(params=list(apps().values()), ids=list(apps()))
+
+@pytest.fixture(
+    params=[pytest.param(each, id=name, marks=pytest.mark.xdist_group(name)) for name, each in apps().items()]
+)
 def app(request: pytest.FixtureRequest) -> App:
     return request.param  # type: ignore[no-any-return]
 
 
+@pytest.mark.timeout(2 * _OWN_TESTS_END_WITHIN_S)
 def test_own_tests_pass_in_a_copy_elsewhere(app: App, tmp_path: Path, database_server: Mongod) -> None:
     prepared(app, toolchain.prepare_tests)
     copy = tmp_path / "elsewhere"
@@ -45,7 +51,7 @@ def test_own_tests_pass_in_a_copy_elsewhere(app: App, tmp_path: Path, database_s
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=230,
+        timeout=_OWN_TESTS_END_WITHIN_S,
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
 

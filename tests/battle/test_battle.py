@@ -27,15 +27,23 @@ from shared.mongod import Mongod, free_port
 from shared.seed import seed
 from tests.battle.known_battle import DATABASE, known_battle, known_entrant, known_plan, two_that_answer
 
-pytestmark = [pytest.mark.load, pytest.mark.usefixtures("wrk")]
+pytestmark = [pytest.mark.usefixtures("wrk"), pytest.mark.xdist_group("known battles")]
 
 _DEADLINE_S = 40
+_WRK = "loadtests/measure/wrk.lua"
+# In the environment of all that a test starts: other tests have servers and a wrk of their own meanwhile.
+_MARK = "KNOWN_BATTLE"
 
 
 @pytest.fixture(scope="module")
 def uri(database_server: Mongod) -> str:
     seed(database_server.uri, DATABASE)
     return database_server.uri
+
+
+@pytest.fixture(autouse=True)
+def _marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(_MARK, str(tmp_path))
 
 
 @pytest.fixture
@@ -66,13 +74,13 @@ def cells(folder: Path) -> list[dict[str, Any]]:
     return json.loads(path.read_text())["cells"] if path.exists() else []
 
 
-def servers(mark: str = "tests/battle/known_server.py") -> list[psutil.Process]:
-    """Return the running processes that were given this file of this checkout; another checkout may be at work too."""
-    path = str(ROOT / mark)
+def running(file: str = "tests/battle/known_server.py") -> list[psutil.Process]:
+    """Return the processes of this test that were given this file of the project."""
+    path = str(ROOT / file)
     found = []
     for process in psutil.process_iter():
         try:
-            if any(path in word for word in process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+            if any(path in word for word in process.cmdline()) and process.environ().get(_MARK) == os.environ[_MARK]:
                 found.append(process)
         except psutil.Error:
             continue
@@ -127,15 +135,21 @@ def test_a_latency_column_is_measured_with_the_delay_and_leaves_none_behind(tmp_
     assert delayed.ceiling.per_s == pytest.approx(20 / 0.030, abs=0.01)
     assert delayed.rate.ok_per_s < delayed.ceiling.per_s
     with Database(uri) as database:
-        before = time.monotonic()
-        database._client[DATABASE]["articles"].find_one()
-        assert time.monotonic() - before < 0.03
+        articles = database._client[DATABASE]["articles"]
+        # The quickest of some: others may have the processor.
+        assert min(_seconds(articles.find_one) for _ in range(5)) < 0.03
+
+
+def _seconds(do: Callable[[], object]) -> float:
+    begun = time.monotonic()
+    do()
+    return time.monotonic() - begun
 
 
 def test_kill_9_in_a_cell_then_resume(tmp_path: Path, uri: str, fighting: Callable[[], subprocess.Popen[str]]) -> None:
     first = fighting()
     wait_until(lambda: cells(tmp_path))
-    wait_until(lambda: servers("loadtests/measure/wrk.lua") and servers())
+    wait_until(lambda: running(_WRK) and running())
     kept = cells(tmp_path)
     first.kill()
     first.wait()
@@ -146,8 +160,8 @@ def test_kill_9_in_a_cell_then_resume(tmp_path: Path, uri: str, fighting: Callab
     assert after[: len(kept)] == kept
     keys = [(cell["entrant"], cell["round"]) for cell in after]
     assert sorted(keys) == sorted({(name, number) for name in ("fixed", "finds") for number in (1, 2)})
-    assert not servers()
-    assert not servers("loadtests/measure/wrk.lua")
+    assert not running()
+    assert not running(_WRK)
     assert not list(tmp_path.glob(".running.json"))
 
 
@@ -190,19 +204,19 @@ def test_ctrl_c_stops_within_five_seconds_and_leaves_nothing(
     tmp_path: Path, fighting: Callable[[], subprocess.Popen[str]]
 ) -> None:
     process = fighting()
-    wait_until(lambda: servers("loadtests/measure/wrk.lua") and servers())
+    wait_until(lambda: running(_WRK) and running())
     asked = time.monotonic()
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == 130
     assert time.monotonic() - asked < 5
-    assert not servers()
-    assert not servers("loadtests/measure/wrk.lua")
+    assert not running()
+    assert not running(_WRK)
     results.read(tmp_path / "fight")
 
 
 def test_a_killed_wrk_is_the_benchs_fault_and_is_measured_again(tmp_path: Path, uri: str) -> None:
     def kill_wrk() -> None:
-        (wrk,) = servers("loadtests/measure/wrk.lua")
+        (wrk,) = running(_WRK)
         wrk.kill()
 
     class Killer(Watcher):
@@ -240,7 +254,7 @@ def test_mongod_killed_in_a_cell_is_not_the_stacks_fault(tmp_path: Path) -> None
     (failure,) = results.read(battle.folder).failed
     assert failure.fault == "bench"
     assert "mongod ended" in failure.reason
-    assert not servers()
+    assert not running()
 
 
 def test_two_battles_at_once_are_refused(tmp_path: Path) -> None:
@@ -258,7 +272,7 @@ def test_results_that_cannot_be_written_are_said_in_one_line(tmp_path: Path, uri
     (battle.folder / "results.json.new").mkdir()
     with pytest.raises(CannotWrite, match=r"results.json cannot be written: Is a directory"):
         battle.fight()
-    assert not servers()
+    assert not running()
 
 
 def test_a_folder_that_is_no_folder_is_said_in_one_line(tmp_path: Path) -> None:

@@ -29,10 +29,9 @@ from hypothesis import strategies as st
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from loadtests.stacks.catalogue import stacks
 from loadtests.stacks.server import Server
 from shared.documents import Document, extended_json
-from tests.conftest import StartServer, prepared
+from tests.conftest import StartServer, chosen_stacks, prepared
 from tests.exchange import ask
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -104,14 +103,14 @@ def test_all_stacks_answer_generated_documents_with_the_same_bytes(
 
 def _start_all(started: ExitStack, start_server: StartServer) -> dict[str, Server]:
     servers = {}
-    for name, stack in stacks().items():
+    for stack in chosen_stacks():
         try:
             prepared(stack.app)
         except pytest.skip.Exception:
             # The tests of that stack say why it is missing here.
             continue
         of_one = {"MONGODB_DATABASE": "articles_on_all_stacks", "WEB_CONCURRENCY": "1"}
-        servers[name] = started.enter_context(start_server(stack, **of_one))
+        servers[stack.name] = started.enter_context(start_server(stack, **of_one))
     return servers
 
 

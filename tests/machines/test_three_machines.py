@@ -13,6 +13,8 @@ from tests.conftest import IN_CI, prepared
 from tests.exchange import wait_until
 from tests.machines.network import STACK, Network, three_machines
 
+pytestmark = pytest.mark.xdist_group("battles of this clone")
+
 _COMES_WITHIN_S = 40
 
 

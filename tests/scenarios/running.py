@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,7 +28,10 @@ def loadtests(*arguments: str, **variables: str) -> subprocess.CompletedProcess[
 
 
 def newest_summary(name: str) -> tuple[Path, dict[str, Any]]:
-    folder = max((ROOT / "results" / "locust").glob(f"*-{name}*"), key=lambda path: path.stat().st_mtime)
+    # Other tests' folders may be newer, and "play-blocking" begins as "play" does.
+    kept = (ROOT / "results" / "locust").iterdir()
+    of_this_name = [path for path in kept if re.fullmatch(rf".*Z-{name}(-\d+)?", path.name)]
+    folder = max(of_this_name, key=lambda path: path.stat().st_mtime)
     summary = json.loads((folder / "summary.json").read_text())
     Summary.model_validate(summary)
     return folder, summary

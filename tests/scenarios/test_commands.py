@@ -11,6 +11,8 @@ from tests.exchange import wait_until
 from tests.scenarios.articles import ArticleServer
 from tests.scenarios.running import ENDS_WITHIN_S, loadtests, newest_summary, started
 
+pytestmark = pytest.mark.xdist_group("locust")
+
 
 @pytest.mark.parametrize(
     ("variable", "value", "says"),

@@ -19,6 +19,9 @@ from shared.mongod import free_port
 from tests.scenarios.articles import BODIES, ArticleServer
 from tests.scenarios.running import ENDS_WITHIN_S
 
+pytestmark = pytest.mark.xdist_group("locust")
+
+
 LOCUST_FILE = ROOT / "loadtests" / "scenarios" / "locustfile.py"
 
 

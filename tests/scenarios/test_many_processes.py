@@ -18,6 +18,8 @@ from tests.conftest import IN_CI, StartServer, prepared
 from tests.exchange import finds, wait_until
 from tests.scenarios.running import ENDS_WITHIN_S, newest_summary, started
 
+pytestmark = pytest.mark.xdist_group("locust")
+
 
 @pytest.fixture(scope="module")
 def served(start_server: StartServer) -> Iterator[Any]:

@@ -1,0 +1,93 @@
+"""How the tests share the machine: most only wait, and run side by side; what measures runs alone, at the end.
+
+With pytest-xdist (``make test``) each worker has a mongod of its own and takes one group of tests after the other. A
+group is what shares something that is started once. Without it (plain ``pytest``) the order is the same.
+"""
+
+import fcntl
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from loadtests.settings import ROOT
+
+_ALONE = "alone"
+_SHARED_SERVERS = {"server", "hasty_server"}
+_LOCK = ROOT / ".prepared" / "tests.lock"
+# What a test says that cannot tell because of others on the machine: pytest.skip(f"{UNDECIDED}: ...").
+UNDECIDED = "not decided"
+
+
+def _group(item: pytest.Item) -> str:
+    if _measures(item):
+        return _ALONE
+    file = item.path.stem
+    stack = _stack(item)
+    if stack:
+        # The others start what they need, and need not wait for those that the stack's own server serves.
+        return stack if _SHARED_SERVERS & set(_fixtures(item)) else f"{stack} {file}"
+    named = item.get_closest_marker("xdist_group")
+    return str(named.args[0]) if named else file
+
+
+def _rank(item: pytest.Item) -> int:
+    """Begin with what has a group by name, which takes longest: no worker shall be left alone with it at the end."""
+    if _measures(item):
+        return 3
+    if _stack(item):
+        return 1
+    return 0 if item.get_closest_marker("xdist_group") else 2
+
+
+def _measures(item: pytest.Item) -> bool:
+    return item.get_closest_marker("load") is not None
+
+
+def _stack(item: pytest.Item) -> str | None:
+    stack = item.callspec.params.get("stack") if hasattr(item, "callspec") else None
+    return stack.name if stack else None
+
+
+def _fixtures(item: pytest.Item) -> list[str]:
+    return getattr(item, "fixturenames", [])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
+    """Put each test into its group, and the groups into their order."""
+    # By id: pytest-xdist changes what an item's hash is made from.
+    place: dict[int, tuple[int, int]] = {}
+    first: dict[str, int] = {}
+    for item in items:
+        group = _group(item)
+        place[id(item)] = (_rank(item), first.setdefault(group, len(first)))
+        item.add_marker(pytest.mark.xdist_group(group), append=False)
+    yield
+    items.sort(key=lambda item: place[id(item)])
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Wait for the machine, before the test's own time begins to count."""
+    with _machine(fcntl.LOCK_EX if _measures(item) else fcntl.LOCK_SH):
+        return (yield)
+
+
+@contextmanager
+def _machine(how: int) -> Iterator[None]:
+    # The kernel gives the lock back when a worker is killed.
+    _LOCK.parent.mkdir(exist_ok=True)
+    with _LOCK.open("w") as lock:
+        fcntl.flock(lock, how)
+        yield
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was not decided where everybody looks: above the last line."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    undecided = [report for report in skipped if UNDECIDED in str(report.longrepr)]
+    if undecided:
+        terminalreporter.section(f"{len(undecided)} tests did not decide: others used the machine", yellow=True)
+        for report in undecided:
+            terminalreporter.line(report.nodeid)
