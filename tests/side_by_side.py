@@ -14,7 +14,8 @@ from loadtests.settings import ROOT
 
 _ALONE = "alone"
 _SHARED_SERVERS = {"server", "hasty_server"}
-_LOCK = ROOT / ".prepared" / "tests.lock"
+# Not the name of an app: toolchain has a lock beside it for each.
+_LOCK = ROOT / ".prepared" / "side-by-side.lock"
 # What a test says that cannot tell because of others on the machine: pytest.skip(f"{UNDECIDED}: ...").
 UNDECIDED = "not decided"
 

@@ -42,7 +42,7 @@ def test_own_tests_pass_in_a_copy_elsewhere(app: App, tmp_path: Path, database_s
     if app.name == "play_app":
         # What sbt has compiled, the build's own definition too.
         for made in ("target", "project/target", "project/project"):
-            shutil.copytree(app.folder / made, copy / made, symlinks=True)
+            shutil.copytree(app.folder / made, copy / made, symlinks=True, dirs_exist_ok=True)
     done = subprocess.run(
         app.test.split(),
         cwd=copy,
