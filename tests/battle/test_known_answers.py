@@ -242,6 +242,7 @@ def test_closes_and_resets_are_shared_out_as_the_observer_saw_them(measure: Meas
     assert known.outcomes.reset == pytest.approx(known.counts["reset"], rel=0.1)
 
 
+@pytest.mark.load
 def test_refused_connections_are_told_from_closes(start: Callable[..., Any]) -> None:
     with start(known_stack("refuses")) as server:
         measured = wrk.run(f"{server.url}{PATHS['mongo']}", wrk.Load(CONNECTIONS, 2), EXPECTED["mongo"])
