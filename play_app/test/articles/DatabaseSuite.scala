@@ -49,7 +49,8 @@ final class DatabaseSuite extends munit.FunSuite {
 
   override def beforeAll(): Unit = uri.foreach { uri =>
     client = MongoClients.create(uri)
-    apps = Loaders.map(loader => loader -> new AppProcess(loader, "MONGODB_URI" -> uri, "MONGODB_DATABASE" -> name)).toMap
+    apps =
+      Loaders.map(loader => loader -> new AppProcess(loader, "MONGODB_URI" -> uri, "MONGODB_DATABASE" -> name)).toMap
     apps.values.foreach(_.ready())
   }
 

@@ -6,7 +6,8 @@ import scala.concurrent.duration._
 import scala.concurrent.{ Await, ExecutionContext, Future, blocking }
 import scala.util.Using
 
-/** How the application starts and stops, and what it says without a database. Both forms side by side: they mostly wait.
+/** How the application starts and stops, and what it says without a database. Both forms side by side: they mostly
+  * wait.
   */
 final class ProcessSuite extends munit.FunSuite {
   import AppProcess.{ Loaders, running }
@@ -27,7 +28,9 @@ final class ProcessSuite extends munit.FunSuite {
   private def onEach(what: String)(body: String => Unit)(implicit location: munit.Location): Unit =
     test(what)(Future.traverse(Loaders)(loader => Future(blocking(body(loader)))))
 
-  onEach("no database is 503 after two seconds, for a hundred at once as for one; SIGTERM then answers what is under way") {
+  onEach(
+    "no database is 503 after two seconds, for a hundred at once as for one; SIGTERM then answers what is under way"
+  ) {
     loader =>
       running(loader, noDatabase, "THREADS" -> "4", "ACCESS_LOG" -> "1") { app =>
         check503(app)
