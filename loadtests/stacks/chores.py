@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 import venv
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from shared.system_packages import Unavailable
 _LINT = ("ruff check .", "ruff format --check .", "mypy", "lint-imports --no-cache --no-logo")
 _FORMAT = ("ruff check --fix-only .", "ruff format .")
 _FAILED = 1
+_SETTING_UP = threading.Lock()
 _SOURCES = {".py", ".js", ".scala", ".sbt", ".conf", ".ini"}
 _MADE = {".venv", "node_modules", "target"}
 
@@ -147,7 +149,9 @@ def _everywhere(own: Sequence[str], of_app: Callable[[App], Sequence[str]]) -> i
 
 def _in_app(app: App, commands: Sequence[str], prepare: Callable[[App], None] = toolchain.prepare_tests) -> int:
     try:
-        prepare(app)
+        # Two may want the same system tool, and apt-get runs once at a time.
+        with _SETTING_UP:
+            prepare(app)
     except Unavailable as reason:
         print(f"{app.name} skipped: {reason}", file=sys.stderr)
         # CI installs everything, so that there a missing tool is a failure.
