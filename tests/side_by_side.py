@@ -1,7 +1,7 @@
 """How the tests share the machine: most only wait, and run side by side; what measures runs alone, at the end.
 
-With pytest-xdist (``make test``) each worker has a mongod of its own and takes one group of tests after the other. A
-group is what shares something that is started once. Without it (plain ``pytest``) the order is the same.
+With pytest-xdist (``WORKERS=4 make test``) each worker has a mongod of its own and takes one group of tests after the
+other. A group is what shares something that is started once. Without it (``make test``) the order is the same.
 """
 
 import fcntl

@@ -156,7 +156,7 @@ def _in_app(app: App, commands: Sequence[str], prepare: Callable[[App], None] = 
         print(f"{app.name} skipped: {reason}", file=sys.stderr)
         # CI installs everything, so that there a missing tool is a failure.
         return _FAILED if os.environ.get("CI") else 0
-    return max(_run(command, app.folder, toolchain.environment(app)) for command in commands)
+    return max((_run(command, app.folder, toolchain.environment(app)) for command in commands), default=0)
 
 
 def _run(command: str, folder: Path, environment: dict[str, str]) -> int:
