@@ -62,7 +62,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
     first: dict[str, int] = {}
     for item in items:
         group = _group(item)
-        place[id(item)] = (_rank(item), first.setdefault(group, len(first)))
+        # One stack after the other, also where the group has all: its server is started once.
+        place[id(item)] = (_rank(item), first.setdefault(f"{group} of {_stack(item)}", len(first)))
         item.add_marker(pytest.mark.xdist_group(group), append=False)
     yield
     items.sort(key=lambda item: place[id(item)])

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.load
 
 CONNECTIONS = 200
 SLEEPERS = 3000
+_MORE_LOOKS = 2
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ def test_no_request_fails(server: Server, loaded: dict[str, Loaded], endpoint: s
 @pytest.mark.stacks_that(applies=lambda stack: stack.keep_alive)
 def test_connections_are_served_evenly(server: Server, loaded: dict[str, Loaded]) -> None:
     seen = loaded["mongo"].seen
-    if not _evenly(seen):
+    for _ in range(_MORE_LOOKS):
+        if _evenly(seen):
+            break
         # The machine may have had nothing to spare for some seconds. Who is unfair is unfair again.
         seen = observe(server.host, server.port, PATHS["mongo"], CONNECTIONS, 5, body=EXPECTED["mongo"])
     assert _evenly(seen), (seen.served, seen.longest_gap_s)
