@@ -3,8 +3,8 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 READY := .venv/.ready
-# 0 runs one test after the other. More run side by side: faster, and not yet as steady on two cores.
-WORKERS ?= 0
+# So many tests run side by side: most of them wait. 0 runs one after the other.
+WORKERS ?= 3
 PYTEST = $(PY) -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
 # What needs no server and no browser.
 PURE := tests/judge tests/results tests/battle/test_plan.py tests/machines/test_placement.py tests/report/test_page.py
@@ -106,7 +106,7 @@ check: $(READY) ## in 3 minutes: the style, what needs no server, the contract o
 	@$(PY) -m loadtests lint
 	@$(PYTEST) $(PURE) tests/contract
 
-test: $(READY) ## everything: the contract on every stack, the apps' own tests, the bench's: STACKS= WORKERS=0
+test: $(READY) ## everything: the contract on every stack, the apps' own tests, the bench's: STACKS= WORKERS=3
 	@$(PY) -m tests.prepare
 	@$(PYTEST)
 

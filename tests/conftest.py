@@ -33,6 +33,10 @@ IN_CI = bool(os.environ.get("CI"))
 StartServer = Callable[..., AbstractContextManager[Server]]
 
 
+# A JVM that lives for some seconds gains nothing by its second compiler, which costs most of its CPU.
+os.environ.setdefault("JAVA_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+
+
 def chosen_stacks() -> list[Stack]:
     chosen = words("STACKS")
     return [stack for name, stack in stacks().items() if not chosen or name in chosen]

@@ -1,7 +1,7 @@
 """How the tests share the machine: most only wait, and run side by side; what measures runs alone, at the end.
 
-With pytest-xdist (``WORKERS=4 make test``) each worker has a mongod of its own and takes one group of tests after the
-other. A group is what shares something that is started once. Without it (``make test``) the order is the same.
+With pytest-xdist (``make test``) each worker has a mongod of its own and takes one group of tests after the other. A
+group is what shares something that is started once. Without it (``WORKERS=0 make test``) the order is the same.
 """
 
 import fcntl
@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 from loadtests.settings import ROOT
 
@@ -16,6 +17,8 @@ _ALONE = "alone"
 _SHARED_SERVERS = {"server", "hasty_server"}
 # Not the name of an app: toolchain has a lock beside it for each.
 _LOCK = ROOT / ".prepared" / "side-by-side.lock"
+_DOOR = _LOCK.with_name("side-by-side-door.lock")
+_AGAIN = "run again alone"
 # What a test says that cannot tell because of others on the machine: pytest.skip(f"{UNDECIDED}: ...").
 UNDECIDED = "not decided"
 
@@ -69,19 +72,39 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
     items.sort(key=lambda item: place[id(item)])
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Wait for the machine, before the test's own time begins to count."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+    """Run a test when it has its share of the machine, before its own time begins to count.
+
+    Promises are in seconds, and beside others a test may have had none to spare: what fails there is run once more,
+    alone, and that counts.
+    """
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     with _machine(fcntl.LOCK_EX if _measures(item) else fcntl.LOCK_SH):
-        return (yield)
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+    if any(report.failed for report in reports) and not _measures(item) and _beside_others(item):
+        item.user_properties.append((_AGAIN, ""))
+        with _machine(fcntl.LOCK_EX):
+            reports = runtestprotocol(item, nextitem=nextitem, log=False)
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def _beside_others(item: pytest.Item) -> bool:
+    return hasattr(item.config, "workerinput")
 
 
 @contextmanager
 def _machine(how: int) -> Iterator[None]:
-    # The kernel gives the lock back when a worker is killed.
-    _LOCK.parent.mkdir(exist_ok=True)
-    with _LOCK.open("w") as lock:
+    # The kernel gives the locks back when a worker is killed. Who wants the machine alone keeps the door meanwhile, so
+    # that no others go in before.
+    _DOOR.parent.mkdir(exist_ok=True)
+    with _DOOR.open("w") as door, _LOCK.open("w") as lock:
+        fcntl.flock(door, fcntl.LOCK_EX)
         fcntl.flock(lock, how)
+        fcntl.flock(door, fcntl.LOCK_UN)
         yield
 
 
@@ -92,4 +115,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if undecided:
         terminalreporter.section(f"{len(undecided)} tests did not decide: others used the machine", yellow=True)
         for report in undecided:
+            terminalreporter.line(report.nodeid)
+    passed = terminalreporter.stats.get("passed", [])
+    again = [report for report in passed if (_AGAIN, "") in report.user_properties]
+    if again:
+        terminalreporter.section(f"{len(again)} tests failed beside others and passed alone", yellow=True)
+        for report in again:
             terminalreporter.line(report.nodeid)

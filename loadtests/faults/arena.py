@@ -5,10 +5,10 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from loadtests.measure.costs import pss_bytes
 from loadtests.measure.database import Database
@@ -68,6 +68,7 @@ class Arena:
         self.folder = folder
         self.port = free_port()
         self._log = folder / "server.log"
+        self._kept: Server | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -131,9 +132,17 @@ class Arena:
                 server.kill()
 
     @contextmanager
+    def kept(self) -> Iterator[Self]:
+        """Inside the block the cases that start the stack with its usual settings share one server."""
+        with self.server() as self._kept:
+            yield self
+        self._kept = None
+
+    @contextmanager
     def watched(self, asked: int = 0, **options: Any) -> Iterator[tuple[Server, "Watched"]]:
         """Start the stack as ``server`` does, ask it ``asked`` times, and watch it from then on."""
-        with self.server(**options) as server:
+        kept = nullcontext(self._kept) if self._kept and not options else None
+        with kept or self.server(**options) as server:
             for _ in range(asked):
                 status_of(server, "/mongo")
             yield server, Watched(self, server)

@@ -3,6 +3,7 @@
 Rates depend on the machine and belong to the bench; here only what must hold on any.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -12,9 +13,9 @@ from loadtests.measure.observer import ask_once, observe
 from loadtests.measure.wrk import Load, run
 from loadtests.results.counts import Observation, Outcome, WrkCounts
 from loadtests.stacks.bodies import EXPECTED, PATHS
+from loadtests.stacks.catalogue import Stack
 from loadtests.stacks.server import Server
-
-pytestmark = pytest.mark.load
+from tests.conftest import StartServer
 
 CONNECTIONS = 200
 SLEEPERS = 3000
@@ -27,6 +28,13 @@ class Loaded:
 
     measured: WrkCounts
     seen: Observation
+
+
+@pytest.fixture(scope="session")
+def server(stack: Stack, start_server: StartServer) -> Iterator[Server]:
+    """The stack as it is served, with everything that its compiler does."""
+    with start_server(stack, JAVA_OPTS="") as started:
+        yield started
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +62,7 @@ def test_thousands_wait_at_once(server: Server, many_open_files: int) -> None:
     assert seen.outcomes == {Outcome.OK: SLEEPERS}
 
 
+@pytest.mark.load
 @pytest.mark.parametrize("endpoint", ["mongo", "mongo_big"])
 def test_no_request_fails(server: Server, loaded: dict[str, Loaded], endpoint: str) -> None:
     measured, seen = loaded[endpoint].measured, loaded[endpoint].seen
@@ -66,6 +75,7 @@ def test_no_request_fails(server: Server, loaded: dict[str, Loaded], endpoint: s
 
 
 # Where each connection is closed after its reply there is none to favour.
+@pytest.mark.load
 @pytest.mark.stacks_that(applies=lambda stack: stack.keep_alive)
 def test_connections_are_served_evenly(server: Server, loaded: dict[str, Loaded]) -> None:
     seen = loaded["mongo"].seen

@@ -15,7 +15,7 @@ from tests.machines.network import STACK, Network, three_machines
 
 pytestmark = pytest.mark.xdist_group("battles of this clone")
 
-_COMES_WITHIN_S = 40
+_COMES_WITHIN_S = 90
 
 
 @pytest.fixture(scope="module")
