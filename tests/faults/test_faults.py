@@ -16,7 +16,6 @@ from loadtests.results.counts import Outcome
 from loadtests.stacks.catalogue import Stack, stacks
 from loadtests.stacks.server import raise_open_file_limit
 
-
 # They harm no server that keeps its promises, and share one.
 _HARMLESS = {"pipelined", "long-heads", "malformed", "ambiguous"}
 
