@@ -10,6 +10,7 @@ import org.apache.pekko.pattern.after
 import reactivemongo.api.bson.BSONDocument
 import reactivemongo.api.bson.collection.BSONCollection
 import reactivemongo.api._
+import reactivemongo.core.actors.Exceptions.ChannelNotFoundException
 import reactivemongo.core.errors.DatabaseException
 
 /** Documents by ReactiveMongo: no thread waits for the database.
@@ -45,20 +46,25 @@ final class ReactiveStore(settings: Settings, scheduler: Scheduler)(implicit ec:
   private def ask(request: Request): Unit =
     reachable(request.selectionLeft).onComplete {
       case Success(database) =>
-        turns.take { () =>
-          if (request.isOver) turns.giveBack()
-          else
-            find(database, request.collection).onComplete { found =>
-              turns.giveBack()
-              found match {
-                case Success(document)                 => request.answer(document)
-                case Failure(error: DatabaseException) => request.fail(firstLine(error))
-                case Failure(error)                    => askAgain(request, error)
-              }
-            }
-        }
+        turns.take(() => findInTurn(database, request))
       case Failure(error) => request.fail(firstLine(error))
     }
+
+  private def findInTurn(database: DB, request: Request): Unit =
+    if (request.isOver) turns.giveBack()
+    else
+      find(database, request.collection).onComplete {
+        // While the driver connects there are fewer channels than turns, and none is free.
+        case Failure(busy: ChannelNotFoundException) if busy.retriable =>
+          scheduler.scheduleOnce(RetryDelay)(findInTurn(database, request)): Unit
+        case found =>
+          turns.giveBack()
+          found match {
+            case Success(document)                 => request.answer(document)
+            case Failure(error: DatabaseException) => request.fail(firstLine(error))
+            case Failure(error)                    => askAgain(request, error)
+          }
+      }
 
   // The driver has lost its connections, or has none for a moment, as while it authenticates new ones. A find may be
   // repeated, as other drivers do it.
@@ -146,9 +152,8 @@ private object ReactiveStore {
       Option(uri.getMaxConnectionPoolSize).map(_.intValue).orElse(settings.poolSize).getOrElse(DefaultPoolSize)
     Seq(
       unless("rm.nbChannelsPerNode")(_.copy(nbChannelsPerNode = poolSize)),
-      // Requests wait in Turns, so a channel need refuse none. (It would with an error, and while the driver connects
-      // there are fewer channels than turns.)
-      unless("rm.maxInFlightRequestsPerChannel")(_.copy(maxInFlightRequestsPerChannel = None)),
+      // A find on a channel where another one hangs would hang behind it, though other channels are free.
+      unless("rm.maxInFlightRequestsPerChannel")(_.copy(maxInFlightRequestsPerChannel = Some(1))),
       // Without it a small request waits until the one before is acknowledged.
       unless("rm.tcpNoDelay")(_.copy(tcpNoDelay = true)),
       // The driver itself does not try again: it would within a turn, which holds up those whose turn comes after.
