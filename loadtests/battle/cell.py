@@ -148,7 +148,7 @@ class _Watched:
         )
 
     def _load_usage(self) -> Usage:
-        # What wrk used is exact from the kernel's account at its end; only memory, threads and sockets are sampled.
+        # What wrk used is exact from the kernel's account at its end; only memory and threads are sampled.
         exact = {
             "user_s": self.wrk.user_s,
             "system_s": self.wrk.system_s,

@@ -128,7 +128,7 @@ class Battle:
         begun = time.monotonic()
         with server:
             ready_s = round(time.monotonic() - begun, 3)
-            start = Start(entrant=entrant.label, round=round_number, settings=settings, ready_s=ready_s, stop_s=None)
+            start = Start(entrant=entrant.label, round=round_number, settings=settings, ready_s=ready_s)
             self.results.starts.append(start)
             try:
                 if not self.machine.apart:
@@ -141,14 +141,9 @@ class Battle:
                 # Asked to stop, or the results cannot be kept: no time to answer what the load has in flight.
                 server.kill()
                 raise
-            if self.machine.lost:
-                return  # what runs there is stopped there
-            if server.poll() is not None:
+            # What runs on a machine that was lost is stopped there.
+            if not self.machine.lost and server.poll() is not None:
                 server.kill()  # a master that died may have left its workers
-                return
-            begun = time.monotonic()
-        stop_s = round(time.monotonic() - begun, 3)
-        self.results.starts[self.results.starts.index(start)] = start.model_copy(update={"stop_s": stop_s})
 
     def _measure(
         self, entrant: Entrant, round_number: int, column: Column, server: Server, warm_up_least_s: int

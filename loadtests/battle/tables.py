@@ -160,7 +160,7 @@ def _cost_table(ranked: Ranked, results: Results) -> Table:
     for row in ranked.rows:
         last = _cells(results, row.entrant, ranked.column)[-1]
         cost, fair = last.figures.cost, last.figures.fairness
-        server, database = cost.server, cost.database
+        server, database, used = cost.server, cost.database, last.counts.server
         requests = sum(last.counts.wrk.windows_ok)
         table.add_row(
             Text(row.entrant),
@@ -168,8 +168,8 @@ def _cost_table(ranked: Ranked, results: Results) -> Table:
             _or_dash(database.cpu_ms_per_request if database else None, ".3f"),
             _or_dash(cost.load.cpu_ms_per_request, ".3f"),
             _or_dash(server.pss_peak_bytes / _MB if server.pss_peak_bytes else None, ",.0f"),
-            f"{server.threads}",
-            f"{(server.voluntary_switches + server.involuntary_switches) / requests:.1f}" if requests else "-",
+            f"{used.threads}",
+            f"{(used.voluntary_switches + used.involuntary_switches) / requests:.1f}" if requests else "-",
             _or_dash(last.figures.ramp.all_answered_ms, ",.0f"),
             f"{fair.replies.least:.0f} / {fair.replies.median:.0f} / {fair.replies.most:.0f}" if fair else "-",
             f"{fair.jain:.2f}" if fair else "-",

@@ -240,7 +240,7 @@ def _ramp(results: Results) -> Iterable[str]:
 
 
 def _unanswered_in_ramp(cell: Cell) -> float:
-    return cell.figures.ramp.connections - cell.figures.ramp.answered
+    return cell.column.connections - cell.figures.ramp.answered
 
 
 def _worst(cells: list[Cell], badness: Callable[[Cell], float]) -> Iterable[tuple[Cell, float]]:

@@ -59,7 +59,6 @@ def rate(measured: WrkCounts, connections: int) -> Rate:
     steady_s = len(steady) * WINDOW_S
     return Rate(
         ok_per_s=round(sum(steady) / steady_s, 2),
-        replies_per_s=round(measured.replies_per_s, 2),
         steady_s=round(steady_s, 1),
     )
 
@@ -67,7 +66,6 @@ def rate(measured: WrkCounts, connections: int) -> Rate:
 def ramp(measured: WrkCounts, connections: int) -> Ramp:
     answered = measured.first_replies_s
     return Ramp(
-        connections=connections,
         answered=len(answered),
         all_answered_ms=round(max(answered) * 1000, 2) if len(answered) >= connections else None,
         median_ms=round(median(answered) * 1000, 2) if answered else None,
@@ -107,32 +105,14 @@ def outcomes(measured: WrkCounts, observed: Observation | None, connections: int
     )
 
 
-def observed_outcomes(seen: Observation) -> Outcomes:
-    """Return how the observer's own requests ended, in the same form."""
-    return Outcomes.model_validate(
-        {
-            "ok": seen.outcomes.get(Outcome.OK, 0),
-            "wrong_body": seen.outcomes.get(Outcome.WRONG_BODY, 0),
-            "status_4xx": _codes(seen.statuses, "4"),
-            "status_5xx": _codes(seen.statuses, "5"),
-            **_losses_seen(seen),
-            "timeout": seen.outcomes.get(Outcome.TIMEOUT, 0),
-            "in_flight": seen.in_flight,
-            "told_by": "observer",
-        }
-    )
-
-
 def fairness(seen: Observation) -> Fairness:
     return Fairness(
         duration_s=round(seen.duration_s, 3),
         ramp_s=round(seen.ramp_s, 3),
         replies=_spread(seen.replies),
         jain=round(jain(seen.replies), 4),
-        first_reply_ms=_spread([first * 1000 for first in seen.first_replies_s]) if seen.first_replies_s else None,
         longest_gap_ms=round(seen.longest_gap_s * 1000, 1),
         unanswered=seen.unanswered,
-        outcomes=observed_outcomes(seen),
     )
 
 
@@ -198,8 +178,6 @@ def ceiling(slots: int | None, connections: int, db_latency_ms: int) -> Ceiling 
     return Ceiling(
         per_s=round(per_s, 2),
         slots=at_once,
-        latency_ms=float(db_latency_ms),
-        limited_by="slots" if slots < connections else "connections",
         text=f"{at_once} at once / {db_latency_ms} ms = {per_s:,.0f} a second at most",
     )
 
@@ -215,11 +193,6 @@ def _cost(used: Usage, wall_s: float, replies: int) -> Cost:
         system_ms_per_request=per_request(used.system_s),
         pss_peak_bytes=max(used.pss_bytes, default=None),
         pss_mean_bytes=round(mean(used.pss_bytes)) if used.pss_bytes else None,
-        processes=used.processes,
-        threads=used.threads,
-        voluntary_switches=used.voluntary_switches,
-        involuntary_switches=used.involuntary_switches,
-        sockets=used.sockets,
         cores_by_process=[round(cpu_s / wall_s, 4) for cpu_s in used.cpu_s_by_process],
     )
 

@@ -78,5 +78,4 @@ def _noises(plan: Planned, cells: list[Cell]) -> Iterable[Noise]:
                 and (second := (entrant.label, number, column)) in rates
             ]
             if pairs:
-                difference = round(noise(pairs), 4)
-                yield Noise(entrant=entrant.repeats, column=column, pairs=pairs, difference=difference)
+                yield Noise(entrant=entrant.repeats, column=column, difference=round(noise(pairs), 4))

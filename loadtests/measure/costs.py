@@ -1,4 +1,4 @@
-"""What a group of processes uses: CPU, memory, threads, context switches, sockets. Read from /proc.
+"""What a group of processes uses: CPU, memory, threads, context switches. Read from /proc.
 
 Counters (CPU, switches) are read at both ends of a measurement and, so that a process which dies between is not
 lost, at each sample; memory is sampled. Reading costs the bench, so a sample is one look at what is cheap.
@@ -32,7 +32,6 @@ class Meter:
     _pss_bytes: list[int] = field(default_factory=list)
     _most_processes: int = 0
     _most_threads: int = 0
-    _sockets: int | None = None
 
     def begin(self) -> None:
         self._look(first=True)
@@ -43,10 +42,6 @@ class Meter:
         sizes = [size for pid in pids if (size := pss_bytes(pid)) is not None]
         if sizes:
             self._pss_bytes.append(sum(sizes))
-        if self._sockets is None:
-            # Connections are as many at the end as now, and thousands of links take long to read.
-            counts = [count for pid in pids if (count := open_sockets(pid)) is not None]
-            self._sockets = sum(counts) if counts else None
 
     def end(self) -> None:
         self._look()
@@ -65,7 +60,6 @@ class Meter:
             threads=self._most_threads,
             voluntary_switches=sum(last - first for first, last, _, _ in self._switches.values()),
             involuntary_switches=sum(last - first for _, _, first, last in self._switches.values()),
-            sockets=self._sockets,
             cpu_s_by_process=sorted((sum(each) for each in spent), reverse=True),
         )
 
@@ -108,14 +102,6 @@ def pss_bytes(pid: int) -> int | None:
     return None
 
 
-def open_sockets(pid: int) -> int | None:
-    try:
-        names = os.listdir(f"/proc/{pid}/fd")
-    except OSError:
-        return None
-    return sum(_is_socket(f"/proc/{pid}/fd/{name}") for name in names)
-
-
 def switches(pid: int) -> Iterable[tuple[int, int, int]]:
     """Yield thread id, voluntary and involuntary context switches of each thread of a process."""
     try:
@@ -129,10 +115,3 @@ def switches(pid: int) -> Iterable[tuple[int, int, int]]:
         except OSError:
             continue
         yield int(thread), int(lines[-3].split()[-1]), int(lines[-2].split()[-1])
-
-
-def _is_socket(path: str) -> bool:
-    try:
-        return os.readlink(path).startswith("socket:")
-    except OSError:
-        return False

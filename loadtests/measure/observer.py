@@ -56,7 +56,6 @@ class _Seen:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
     latencies_s: list[float] = field(default_factory=list)
-    announced_closes: int = 0
     silent_closes: int = 0
     in_flight: int = 0
     requests: list[Request] = field(default_factory=list)
@@ -74,7 +73,6 @@ class _Seen:
             latencies_s=self.latencies_s if len(of_each) == 1 else [],
             outcomes=dict(self.outcomes),
             statuses=dict(self.statuses),
-            announced_closes=self.announced_closes,
             silent_closes=self.silent_closes,
             in_flight=self.in_flight,
         )
@@ -270,7 +268,6 @@ class _Client:
             run.latencies_s.append(now - self.asked_at)
         self.last_reply = now
         seen.replies += 1
-        run.announced_closes += closes
         if closes or self._run.of.fresh or not self._run.again:
             self._drop()
         outcome = _classify(status, self._run.of.body in (None, body))

@@ -181,9 +181,6 @@ function done(summary, latency)
     end
     all = all + thread:get("connections")
   end
-  local as_printed = string.format('{"mean":%.1f,"p50":%d,"p90":%d,"p99":%d,"max":%d}', latency.mean,
-    latency:percentile(50), latency:percentile(90), latency:percentile(99), latency.max)
-  if summary.requests == 0 then as_printed = "{}" end
   local histogram = ffi.cast("bench_histogram **", latency)[0]
   undo_correction(histogram, summary, all)
   local measured = tonumber(histogram.count)
@@ -192,9 +189,9 @@ function done(summary, latency)
   io.write(string.format(
     'SUMMARY {"requests":%d,"duration_us":%d,"bytes":%d,"connect":%d,"read":%d,"write":%d,"timeout":%d,"sent":%d,' ..
     '"ok":%d,"wrong":%d,"statuses":%s,"windows_ok":%s,"first_replies_us":%s,"first_replies_removed":%d,' ..
-    '"measured":%d,"limit_us":%.0f,"mean_us":%.1f,"quantiles_us":[%s],"as_printed_us":%s}\n',
+    '"measured":%d,"limit_us":%.0f,"mean_us":%.1f,"quantiles_us":[%s]}\n',
     summary.requests, summary.duration, summary.bytes, summary.errors.connect, summary.errors.read,
     summary.errors.write, summary.errors.timeout, sum("sent"), sum("ok"), sum("wrong"), object(status),
     list(windows_ok, most), list(ramp), removed, measured, tonumber(histogram.limit), mean,
-    table.concat(points, ","), as_printed))
+    table.concat(points, ",")))
 end

@@ -93,5 +93,5 @@ def in_words(column: Column) -> str:
 
 def threads_held(results: Results, label: str, column: Column) -> float | None:
     """Return the server's threads for each open connection."""
-    threads = typical(cells(results, label, column), lambda cell: cell.figures.cost.server.threads)
+    threads = typical(cells(results, label, column), lambda cell: cell.counts.server.threads)
     return None if threads is None else threads / column.connections

@@ -118,7 +118,6 @@ class Start(Record):
     settings: dict[str, str]
     ready_s: Amount
     """To its first answer."""
-    stop_s: Amount | None
 
 
 class Skipped(Record):
@@ -178,10 +177,8 @@ class Noise(Record):
 
     entrant: str
     column: Column
-    pairs: list[tuple[Amount, Amount]]
-    """Right replies a second of the two runs, by round."""
     difference: Amount
-    """The largest difference of a pair, as a fraction of its mean."""
+    """The largest of the rounds, as a fraction of the mean of the two."""
 
 
 class Row(Record):

@@ -55,8 +55,6 @@ class Rate(Record):
 
     ok_per_s: Amount
     """The figure to compare: complete right replies a second after the ramp, in whole windows of 0.1 s."""
-    replies_per_s: Amount
-    """What wrk prints: error replies and the ramp are in it."""
     steady_s: Amount
     """How long it was counted."""
 
@@ -91,7 +89,7 @@ class Outcomes(Record):
     """Closes that no `Connection: close` announced. Not a failure."""
     in_flight: Count
     """Sent, and unanswered when the time was up. Not a failure."""
-    told_by: Literal["wrk", "wrk and observer", "wrk, shared out as the observer saw it", "observer"]
+    told_by: Literal["wrk", "wrk and observer", "wrk, shared out as the observer saw it"]
     """Who told them apart: wrk alone, or wrk's read errors shared out as the observer saw such ends."""
 
     @property
@@ -109,7 +107,6 @@ class Outcomes(Record):
 class Ramp(Record):
     """All connections open at once and each asks `/sleep?ms=0` first."""
 
-    connections: Count
     answered: Count
     all_answered_ms: Amount | None
     """None: some had no first reply to the end."""
@@ -144,11 +141,9 @@ class Fairness(Record):
     replies: Spread
     jain: Fraction
     """Jain's index: 1 is perfectly even, 1/connections is one served alone."""
-    first_reply_ms: Spread | None
     longest_gap_ms: Amount
     unanswered: Count
     """Connections without any reply."""
-    outcomes: Outcomes
 
 
 class Finds(Record):
@@ -172,11 +167,6 @@ class Cost(Record):
     pss_peak_bytes: Count | None
     """Shared pages are counted once."""
     pss_mean_bytes: Count | None
-    processes: Count
-    threads: Count
-    voluntary_switches: Count
-    involuntary_switches: Count
-    sockets: Count | None
     cores_by_process: list[Amount]
     """Busiest first."""
 
@@ -207,8 +197,6 @@ class Ceiling(Record):
     per_s: Amount
     slots: Positive
     """What the entrant's settings allow in the database at once, and never more than the connections."""
-    latency_ms: Amount
-    limited_by: Literal["slots", "connections"]
     text: str
 
 

@@ -53,11 +53,7 @@ class WrkCounts(Record):
     quantiles: list[tuple[Fraction, Amount]]
     """The distribution without first replies: [fraction of replies, at most this many ms], rising."""
     mean_ms: Amount
-    samples: Count
-    """Replies in the distribution."""
     first_replies_removed: Count
-    as_printed_ms: dict[str, Amount]
-    """wrk's own mean, p50, p90, p99, max: the ramp included, and corrected by wrk for coordinated omission."""
     user_s: Amount
     system_s: Amount
     voluntary_switches: Count
@@ -86,8 +82,6 @@ class Observation(Record):
     outcomes: dict[Outcome, Count] = {}
     statuses: dict[str, Count] = {}
     """Error replies by code."""
-    announced_closes: Count = 0
-    """Replies that said `Connection: close`."""
     silent_closes: Count = 0
     """Complete replies after which the server closed without having said so: wrk counts each as a read error."""
     in_flight: Count = 0
@@ -125,7 +119,6 @@ class Usage(Record):
     voluntary_switches: Count
     involuntary_switches: Count
     """Of threads that were alive at both ends or seen between."""
-    sockets: Count | None
     cpu_s_by_process: list[Amount]
     """Busiest first."""
 

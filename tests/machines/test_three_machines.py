@@ -47,7 +47,7 @@ def test_the_bench_runs_here_and_the_stack_there(network: Network) -> None:
         assert trip.median < 50
     (cell,) = results.cells
     assert cell.figures.outcomes.ok > 20 and cell.figures.finds.verdict == "equal"
-    assert cell.figures.cost.server.cores > 0 and cell.figures.cost.server.processes >= 2
+    assert cell.figures.cost.server.cores > 0 and cell.counts.server.processes >= 2
     assert cell.figures.cost.database is None
     assert network.server.address in cell.counts.wrk.command
     assert "whoever reaches that address is served" in battle.output

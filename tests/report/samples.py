@@ -61,7 +61,7 @@ def nothing_but_failures() -> Results:
             figures["outcomes"] |= {"ok": 0, "status_5xx": {"500": asked}}
             figures["rate"]["ok_per_s"] = 0
             figures["latency_ms"] = dict.fromkeys(figures["latency_ms"], 0)
-            cell["counts"]["wrk"] |= {"windows_ok": [], "quantiles": [], "samples": 0, "as_printed_ms": {}}
+            cell["counts"]["wrk"] |= {"windows_ok": [], "quantiles": []}
             figures["ramp"] |= {"answered": 0, "all_answered_ms": None, "median_ms": None}
             nothing = ("cpu_ms_per_request", "user_ms_per_request", "system_ms_per_request")
             figures["cost"]["server"] |= dict.fromkeys(nothing)

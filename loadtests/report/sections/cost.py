@@ -52,9 +52,8 @@ def memory(results: Results) -> Figure:
     """Draw the server's peak memory by connections."""
     rows, table = [], Table(["stack", "connections", "peak MB", "mean MB", "processes", "start to first answer s"])
     for entrant, column, found in measured(results, measured_endpoints(results)[0]):
-        peak, mean, processes = (
-            typical(found, partial(_cost, figure)) for figure in ("pss_peak_bytes", "pss_mean_bytes", "processes")
-        )
+        peak, mean = (typical(found, partial(_cost, figure)) for figure in ("pss_peak_bytes", "pss_mean_bytes"))
+        processes = typical(found, lambda cell: cell.counts.server.processes)
         starts = [start for start in results.starts if start.entrant == entrant.label]
         ready_s = short(typical(starts, lambda start: start.ready_s))
         count = number(column.connections)
@@ -76,7 +75,7 @@ def threads(results: Results) -> Figure:
     """Draw how many threads the server had."""
     rows, table = [], Table(["stack", "connections", "threads", "threads for each connection"])
     for entrant, column, found in measured(results, measured_endpoints(results)[0]):
-        count = typical(found, partial(_cost, "threads")) or 0
+        count = typical(found, lambda cell: cell.counts.server.threads) or 0
         table.add(entrant.label, number(column.connections), number(count), f"{count / column.connections:.2f}")
         rows.append(row(entrant, column, amount=count, text=number(count), says=f"{number(count)} threads"))
     return Figure(
@@ -120,5 +119,5 @@ def _cost(figure: str, cell: Cell, part: str = "server") -> float | None:
 
 def _switches(kind: str, cell: Cell) -> float | None:
     replies = sum(cell.counts.wrk.windows_ok)
-    count: int = getattr(cell.figures.cost.server, f"{kind}_switches")
+    count: int = getattr(cell.counts.server, f"{kind}_switches")
     return count / replies if replies else None
