@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from loadtests.battle.plan import Entrant, Plan, warm_up_step_s
 from loadtests.judge.figures import figures as figures_of
 from loadtests.judge.steady import half_second_rates, is_stable, ramp_allowance_s, was_still_cold
-from loadtests.judge.verdict import evidence, judge
+from loadtests.judge.verdict import judge
 from loadtests.machines.leftovers import Run
 from loadtests.machines.local import Machine
 from loadtests.machines.placement import usable_cpus
@@ -64,7 +64,7 @@ def measure_cell(
         known=known,
         counts=counts,
         figures=figures,
-        verdict=judge(evidence(known, column, figures)),
+        verdict=judge(known, column, figures),
     )
 
 

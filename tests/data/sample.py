@@ -6,7 +6,7 @@ from typing import Any
 
 from loadtests.judge.figures import figures
 from loadtests.judge.summary import summarise
-from loadtests.judge.verdict import evidence, judge
+from loadtests.judge.verdict import judge
 from loadtests.results.battle import Results
 from loadtests.results.cell import Cell
 
@@ -27,5 +27,4 @@ def results_of(content: dict[str, Any]) -> Results:
 def judged_again(cell: Cell) -> Cell:
     """Return the cell with what follows from its counts."""
     again = figures(cell.known, cell.column, cell.counts, fair=cell.figures.fairness is not None)
-    verdict = judge(evidence(cell.known, cell.column, again))
-    return cell.model_copy(update={"figures": again, "verdict": verdict})
+    return cell.model_copy(update={"figures": again, "verdict": judge(cell.known, cell.column, again)})

@@ -1,41 +1,47 @@
 """What limited a measurement, by tables."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from loadtests.judge.figures import ceiling
-from loadtests.judge.verdict import Evidence, judge
+from loadtests.judge.verdict import judge
+from loadtests.results.cell import Cell, Verdict
+from tests.data.sample import raw
 
-EVIDENCE = Evidence(
-    slots_are="worker processes",
-    connections=200,
-    ok_per_s=2000,
-    mean_latency_ms=100,
-    failed_fraction=0,
-    db_latency_ms=0,
-    slots=None,
-    workers=2,
-    machine_busy=0.4,
-    machine_cpus=8,
-    pinned=False,
-    server_cores=1.0,
-    server_cpus=8,
-    server_by_process=(0.5, 0.5, 0.0),
-    load_cores=0.3,
-    load_threads=1,
-    load_cpus=8,
-    database_cores=0.5,
-    database_cpus=8,
-)
+
+def judged(
+    failed: int = 0,
+    ok_per_s: float = 2000,
+    db_latency_ms: int = 0,
+    machine_busy: float = 0.4,
+    server_cores: float = 1.0,
+    server_by_process: tuple[float, ...] = (0.5, 0.5, 0.0),
+    load_cores: float = 0.3,
+    database_cores: float | None = 0.5,
+    **known: Any,
+) -> Verdict:
+    """Judge a cell of these figures, with 8 CPUs for all parts and ``failed`` of 1,000 requests."""
+    cell = raw()["cells"][0]
+    figures, cost = cell["figures"], cell["figures"]["cost"]
+    cell["column"]["db_latency_ms"] = db_latency_ms
+    figures["rate"]["ok_per_s"] = ok_per_s
+    figures["outcomes"] |= {"ok": 1000 - failed, "status_5xx": {"500": failed}}
+    figures["machine"] |= {"busy": machine_busy, "steal": 0}
+    cost["server"] |= {"cores": server_cores, "cores_by_process": server_by_process}
+    cost["load"]["cores"] = load_cores
+    cost["database"] = {**cost["database"], "cores": database_cores} if database_cores is not None else None
+    cpus = dict.fromkeys(("machine_cpus", "server_cpus", "load_cpus", "database_cpus"), 8)
+    cell["known"] |= {**cpus, "slots": None, **known}
+    made = Cell.model_validate(cell)
+    return judge(made.known, made.column, made.figures)
 
 
 @pytest.mark.parametrize(
     ("known", "bottleneck", "lower_bound"),
     [
         ({}, "waiting", False),
-        ({"failed_fraction": 0.6}, "failing", False),
+        ({"failed": 600}, "failing", False),
         ({"load_cores": 0.95}, "load generator CPU", True),
         # Two threads of wrk that may run on one CPU only.
         ({"load_cores": 0.95, "load_threads": 2, "load_cpus": 1}, "load generator CPU", True),
@@ -65,7 +71,7 @@ EVIDENCE = Evidence(
     ],
 )
 def test_verdict(known: dict[str, Any], bottleneck: str, lower_bound: bool) -> None:
-    verdict = judge(replace(EVIDENCE, **known))
+    verdict = judged(**known)
     assert (verdict.bottleneck, verdict.lower_bound) == (bottleneck, lower_bound), verdict
     assert verdict.text.lower().startswith(bottleneck.lower())
     assert ("lower bound" in verdict.text) == lower_bound
