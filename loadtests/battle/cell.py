@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from loadtests.battle.plan import Entrant, Plan, warm_up_step_s
+from loadtests.battle.plan import Plan, warm_up_step_s
 from loadtests.judge.figures import figures as figures_of
 from loadtests.judge.steady import half_second_rates, is_stable, ramp_allowance_s, was_still_cold
 from loadtests.judge.verdict import judge
@@ -18,6 +18,7 @@ from loadtests.measure.database import Database
 from loadtests.measure.observer import observe
 from loadtests.measure.watch import Watch
 from loadtests.measure.wrk import Load, WrkFailed
+from loadtests.results.battle import Entrant
 from loadtests.results.cell import Cell, Column
 from loadtests.results.counts import Counts, Observation, Usage, WarmUp, WrkCounts
 from loadtests.results.file import now

@@ -4,7 +4,6 @@ import os
 import resource
 import sys
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -22,7 +21,7 @@ from loadtests.machines.placement import pinned_process
 from loadtests.machines.remote import RemoteMachine, machine_from_environment
 from loadtests.measure.database import Database, DatabaseGone
 from loadtests.results import file as results_file
-from loadtests.results.battle import Results
+from loadtests.results.battle import PlanName, Results
 from loadtests.results.file import CannotWrite
 from loadtests.results.words import minutes
 from loadtests.settings import BadSetting
@@ -39,7 +38,7 @@ _OTHER_FILES = 200
 _MANY_CONNECTIONS = 1000
 
 
-def battle(name: str) -> int:
+def battle(name: PlanName) -> int:
     """Run or resume the plan called ``name``; return 0, 1 when a stack or a request failed, 130 when stopped.
 
     Raises BadSetting, Unavailable and NotSeeded with one line.
@@ -205,7 +204,7 @@ def _that_can_be_delayed(console: Console, plan: Plan, database: Database) -> Pl
         if os.environ.get("DB_LATENCY_MS") or os.environ.get("RESUME"):
             raise
         console.print(f"No slow-database column: {refusal}", highlight=False, soft_wrap=True)
-        return replace(plan, columns=[column for column in plan.columns if not column.db_latency_ms])
+        return plan.model_copy(update={"columns": [each for each in plan.columns if not each.db_latency_ms]}).timed()
     return plan
 
 

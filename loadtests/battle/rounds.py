@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from loadtests.battle.cell import Bench, measure_cell
-from loadtests.battle.plan import LATER_WARM_UP_S, Entrant, Plan
+from loadtests.battle.plan import LATER_WARM_UP_S, Plan
 from loadtests.judge.doubts import doubts
 from loadtests.judge.summary import summarise
 from loadtests.machines.leftovers import Run
@@ -15,7 +15,7 @@ from loadtests.machines.local import Machine
 from loadtests.measure.database import Database, DatabaseGone
 from loadtests.measure.wrk import WrkFailed
 from loadtests.results import file as results_file
-from loadtests.results.battle import Environment, Failure, Results, Skipped, Start
+from loadtests.results.battle import Entrant, Environment, Failure, Results, Skipped, Start
 from loadtests.results.cell import Cell, Column
 from loadtests.stacks.bodies import WrongReply
 from loadtests.stacks.server import Server, StackFailed
@@ -87,14 +87,14 @@ class Battle:
         for entrant in self.plan.entrants:
             self.watcher.stage(entrant, 1, "setting up")
             try:
-                self.machine.prepare(entrant.stack.app)
+                self.machine.prepare(self.plan.stacks[entrant.stack].app)
             except Unavailable as reason:
                 self.results.skipped.append(Skipped(entrant=entrant.label, reason=str(reason)))
                 self.watcher.given_up(entrant, f"skipped: {reason}")
         if not self.results.cells:
             # Only now the versions of what was set up are known.
-            apps = {entrant.stack.app.name: entrant.stack.app for entrant in self.plan.entrants}
-            self.results.environment = self.machine.describe(apps.values(), self.database.version())
+            apps = dict.fromkeys(stack.app for stack in self.plan.stacks.values())
+            self.results.environment = self.machine.describe(apps, self.database.version())
         self.save()
 
     def _start_until_measured(
@@ -119,7 +119,7 @@ class Battle:
         """
         self.watcher.stage(entrant, round_number, "starting")
         server = self.machine.server(
-            entrant.stack,
+            self.plan.stacks[entrant.stack],
             self.database.uri,
             {**settings, **self.run.environment},
             log=self.folder / f"{_file_name(entrant.label)}.log",
@@ -226,7 +226,7 @@ class Battle:
 
 def new_results(plan: Plan, environment: Environment, command: str) -> Results:
     """Return results without a cell."""
-    planned, started = plan.recorded(), results_file.now()
+    started = results_file.now()
     return Results(
         id="",
         state="running",
@@ -234,8 +234,8 @@ def new_results(plan: Plan, environment: Environment, command: str) -> Results:
         updated=started,
         command=command,
         environment=environment,
-        plan=planned,
-        summary=summarise(planned, []),
+        plan=plan,
+        summary=summarise(plan, []),
     )
 
 

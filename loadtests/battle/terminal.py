@@ -9,9 +9,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from loadtests.battle.plan import Entrant
 from loadtests.battle.rounds import Battle, Watcher
 from loadtests.battle.tables import failed, show_ranking
+from loadtests.results.battle import Entrant
 from loadtests.results.cell import Cell
 from loadtests.results.words import minutes
 

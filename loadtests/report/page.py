@@ -25,7 +25,7 @@ from loadtests.report.sections import cost, latency, slow_database, successes
 from loadtests.report.sections.exhibit import Figure, Table, megabytes
 from loadtests.report.sections.in_2014 import in_2014
 from loadtests.results import file as results_file
-from loadtests.results.battle import Git, PlannedEntrant, Results
+from loadtests.results.battle import Entrant, Git, Results
 from loadtests.results.cell import Column
 from loadtests.settings import ROOT
 
@@ -116,11 +116,9 @@ def figures(results: Results) -> dict[str, list[Figure]]:
 def doubts(results: Results) -> list[str]:
     """Return everything that a reader must know before any figure, a sentence each."""
     said = [str(doubt) for doubt in results.doubts]
-    plan = results.plan
-    late = sum(column.db_latency_ms > 0 for column in plan.columns) * (plan.delayed_from_round - 1)
-    planned = len(plan.entrants) * (len(plan.columns) * plan.rounds - late)
+    plan, measured = results.plan, len(results.cells)
     if results.state != "complete":
-        said.insert(0, f"Not complete ({results.state}): {len(results.cells)} of {planned} cells were measured.")
+        said.insert(0, f"Not complete ({results.state}): {measured} of {plan.cells} cells were measured.")
     for skipped in results.skipped:
         said.append(f"{skipped.entrant} was not measured: {skipped.reason}")
     for failed in results.failed:
@@ -162,12 +160,12 @@ def _overview(results: Results, folder: Path) -> dict[str, Any]:
     return {"columns": [_short(column) for column in shown], "rows": rows}
 
 
-def _rank(results: Results, entrant: PlannedEntrant, column: Column) -> float:
+def _rank(results: Results, entrant: Entrant, column: Column) -> float:
     found = group(results, entrant.label, column)
     return -found.ok_per_s.median if found else 1.0
 
 
-def _place(entrant: PlannedEntrant, folder: Path) -> dict[str, Any]:
+def _place(entrant: Entrant, folder: Path) -> dict[str, Any]:
     return {
         "label": entrant.label,
         "stack": entrant.stack,
@@ -196,12 +194,12 @@ def _starts(results: Results, folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _verdicts(results: Results, entrant: PlannedEntrant) -> dict[str, Any]:
+def _verdicts(results: Results, entrant: Entrant) -> dict[str, Any]:
     found = [_verdict(results, entrant, column) for column in results.plan.columns]
     return {"entrant": entrant.label, "model": entrant.model, "cells": found}
 
 
-def _verdict(results: Results, entrant: PlannedEntrant, column: Column) -> dict[str, Any]:
+def _verdict(results: Results, entrant: Entrant, column: Column) -> dict[str, Any]:
     found = cells(results, entrant.label, column)
     where = in_words(column)
     if found:
@@ -216,7 +214,7 @@ def _verdict(results: Results, entrant: PlannedEntrant, column: Column) -> dict[
     return {"where": where, "rate": "–", "details": [], **_why_missing(results, entrant, column)}
 
 
-def _why_missing(results: Results, entrant: PlannedEntrant, column: Column) -> dict[str, Any]:
+def _why_missing(results: Results, entrant: Entrant, column: Column) -> dict[str, Any]:
     for failed in results.failed:
         if failed.entrant == entrant.label and failed.column in (None, column):
             return {"bottlenecks": ["failed"], "log_tail": [failed.reason, *failed.log_tail]}

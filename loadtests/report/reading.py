@@ -5,7 +5,7 @@ from statistics import median
 from typing import TypeVar
 
 from loadtests.judge import figures
-from loadtests.results.battle import Group, PlannedEntrant, Ranked, Results
+from loadtests.results.battle import Entrant, Group, Ranked, Results
 from loadtests.results.cell import Cell, Column
 
 _Of = TypeVar("_Of")
@@ -13,7 +13,7 @@ _Of = TypeVar("_Of")
 DOCUMENTS = {"mongo": "small document", "mongo_big": "big document", "sleep": "/sleep"}
 
 
-def entrants(results: Results, with_repeats: bool = False) -> list[PlannedEntrant]:
+def entrants(results: Results, with_repeats: bool = False) -> list[Entrant]:
     """Return the plan's entrants; the second run of an A/A pair is there to show the noise and is left out."""
     return [entrant for entrant in results.plan.entrants if with_repeats or not entrant.repeats]
 

@@ -9,6 +9,7 @@ from loadtests.results.record import Amount, Count, Positive, Record
 
 SCHEMA: Literal[3] = 3
 Model = Literal["processes", "threads", "events"]
+PlanName = Literal["battle", "battle-quick", "battle-2014"]
 
 
 class Doubt(Record):
@@ -55,7 +56,7 @@ class Environment(Record):
     """Servers, drivers, runtimes and tools; an app's as app/name."""
 
 
-class PlannedEntrant(Record):
+class Entrant(Record):
     """A stack with the settings it is started with."""
 
     label: str
@@ -71,13 +72,6 @@ class PlannedEntrant(Record):
     """Environment variables."""
     repeats: str | None
     """A/A: the label of the entrant that this one is, once more."""
-    slots: Positive | None
-    """Most finds that it can have in the database at once, where known."""
-
-
-class WarmUpSteps(Record):
-    least: Count
-    most: Count
 
 
 class Placement(Record):
@@ -93,21 +87,30 @@ class Placement(Record):
 
 
 class Planned(Record):
-    """What was to be measured."""
+    """What was to be measured: every entrant in every column, `rounds` times."""
 
-    name: Literal["battle", "battle-quick", "battle-2014"]
+    name: PlanName
     rounds: Positive
-    entrants: list[PlannedEntrant]
+    entrants: list[Entrant]
     columns: list[Column]
     measure_s: Positive
-    warm_up_s: WarmUpSteps
+    warm_up_least_s: Count
+    warm_up_most_s: Count
     fairness_s: Amount
     delayed_from_round: Positive
-    """The first round with the columns of a slow database."""
+    """The first round with the columns of a slow database: a first ranking need not wait for them."""
     timeout_s: Positive
     threads_wrk: Positive
     placement: Placement
     estimated_s: Amount
+    """Once everything is set up."""
+
+    @property
+    def cells(self) -> int:
+        return len(self.entrants) * sum(len(self.columns_in(number)) for number in range(1, self.rounds + 1))
+
+    def columns_in(self, round_number: int) -> list[Column]:
+        return [each for each in self.columns if not each.db_latency_ms or round_number >= self.delayed_from_round]
 
 
 class Start(Record):

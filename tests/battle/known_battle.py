@@ -7,17 +7,16 @@ a battle that is there already is gone on with.
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from loadtests.battle.plan import Entrant, Plan
+from loadtests.battle.plan import Plan, entrant_of
 from loadtests.battle.rounds import Battle, Watcher, new_results
 from loadtests.machines import leftovers
 from loadtests.machines.description import describe
 from loadtests.measure.database import Database
 from loadtests.results import file as results
-from loadtests.results.battle import Placement
+from loadtests.results.battle import Entrant, Placement
 from loadtests.results.cell import Column
 from loadtests.settings import ROOT
 from loadtests.signals import Stopped, stopped_by_signals
@@ -35,27 +34,33 @@ def known_stack(behaviour: str, setup: tuple[str, ...] = (), **known: Any) -> St
     return Stack(name=behaviour, title=behaviour, app=app, command=command, **{**defaults, **known})
 
 
-def known_plan(entrants: Sequence[Entrant], columns: Sequence[Column] = (), **changes: Any) -> Plan:
-    base = Plan(
-        name="battle",
-        entrants=list(entrants),
+def known_entrant(behaviour: str, label: str = "", repeats: str | None = None, **known: Any) -> tuple[Entrant, Stack]:
+    stack = known_stack(behaviour, **known)
+    return entrant_of(stack, SETTINGS, label, repeats), stack
+
+
+def known_plan(entrants: Sequence[tuple[Entrant, Stack]], columns: Sequence[Column] = (), **changes: Any) -> Plan:
+    usual = {
+        "name": "battle",
+        "rounds": 1,
+        "measure_s": 1,
+        "warm_up_least_s": 1,
+        "warm_up_most_s": 1,
+        "fairness_s": 0.5,
+        "delayed_from_round": 1,
+        "timeout_s": 5,
+        "threads_wrk": 1,
+        "placement": Placement(),
+        "estimated_s": 0,
+        "cpus": 2,
+        "machine_cpus": 2,
+    }
+    return Plan(
+        entrants=[entrant for entrant, _ in entrants],
+        stacks={stack.name: stack for _, stack in entrants},
         columns=list(columns) or [Column(endpoint="mongo", connections=20)],
-        rounds=1,
-        measure_s=1,
-        warm_up_least_s=1,
-        warm_up_most_s=1,
-        fairness_s=0.5,
-        timeout_s=5,
-        threads_wrk=1,
-        placement=Placement(),
-        cpus=2,
-        machine_cpus=2,
+        **{**usual, **changes},
     )
-    return replace(base, **changes)
-
-
-def known_entrant(behaviour: str, label: str = "", repeats: str | None = None, **known: Any) -> Entrant:
-    return Entrant(label or behaviour, known_stack(behaviour, **known), dict(SETTINGS), repeats)
 
 
 def known_battle(

@@ -14,11 +14,11 @@ from typing import Any
 import psutil
 import pytest
 
-from loadtests.battle.plan import Entrant
 from loadtests.battle.rounds import Watcher, passed
 from loadtests.machines import leftovers
 from loadtests.measure.database import Database, DatabaseGone
 from loadtests.results import file as results
+from loadtests.results.battle import Entrant
 from loadtests.results.cell import Column
 from loadtests.results.file import CannotWrite
 from loadtests.settings import ROOT, BadSetting

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from loadtests.battle.cell import Bench, measure_cell
-from loadtests.battle.plan import Entrant
 from loadtests.judge import figures
 from loadtests.judge.figures import ceiling
 from loadtests.machines.leftovers import Run
@@ -31,7 +30,7 @@ from loadtests.stacks.catalogue import Stack
 from loadtests.stacks.server import Server, StackFailed
 from shared.mongod import Mongod, free_port
 from shared.seed import seed
-from tests.battle.known_battle import DATABASE, known_plan, known_stack
+from tests.battle.known_battle import DATABASE, known_entrant, known_plan, known_stack
 from tests.side_by_side import UNDECIDED
 
 pytestmark = [pytest.mark.usefixtures("wrk"), pytest.mark.xdist_group("known answers")]
@@ -138,11 +137,11 @@ def measure(database: Database, tmp_path: Path, start: Callable[..., Any]) -> Me
         db_latency_ms: int = 0,
         **changes: Any,
     ) -> Known:
-        entrant = Entrant(behaviour, known_stack(behaviour, **(known or {})))
         column = Column(endpoint="mongo", connections=connections, db_latency_ms=db_latency_ms)
-        defaults = {"measure_s": 1, "fairness_s": 0.7}
+        usual = {"measure_s": 1, "fairness_s": 0.7}
+        plan = known_plan([known_entrant(behaviour, **(known or {}))], [column], **{**usual, **changes})
         said: list[dict[str, Any]] = []
-        with start(entrant.stack, **(settings or {})) as server:
+        with start(plan.stacks[behaviour], **(settings or {})) as server:
 
             def between_stages(what: str) -> None:
                 # What the server counted before wrk's run is read and forgotten, and read again after it.
@@ -150,9 +149,8 @@ def measure(database: Database, tmp_path: Path, start: Callable[..., Any]) -> Me
                     with urllib.request.urlopen(f"{server.url}/counts") as reply:
                         said.append(json.load(reply))
 
-            plan = known_plan([entrant], [column], **{**defaults, **changes})
             bench = Bench(plan, database, Run(tmp_path), Machine(), between_stages)
-            cell = measure_cell(bench, server, entrant, 1, column, warm_up_least_s=1)
+            cell = measure_cell(bench, server, plan.entrants[0], 1, column, warm_up_least_s=1)
         return Known(cell, said[1]["counts"], said[1]["p50_ms"], said[1]["p99_ms"])
 
     return measured

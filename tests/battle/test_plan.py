@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from loadtests.battle.plan import plan_from_environment
+from loadtests.results.battle import PlanName
 from loadtests.results.cell import Column
 from loadtests.settings import BadSetting
 
@@ -61,7 +62,7 @@ def test_the_plan_of_2014(no_variables: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("name", "rounds"), [("battle-quick", 1), ("battle", 3)])
-def test_the_plans_have_a_slow_database_column(no_variables: pytest.MonkeyPatch, name: str, rounds: int) -> None:
+def test_the_plans_have_a_slow_database_column(no_variables: pytest.MonkeyPatch, name: PlanName, rounds: int) -> None:
     plan = plan_from_environment(name, [0, 1])
     small, big = Column(endpoint="mongo", connections=200), Column(endpoint="mongo_big", connections=200)
     assert plan.columns == [small, big, small.model_copy(update={"db_latency_ms": 20})]
@@ -79,10 +80,11 @@ def test_delays_asked_for_are_in_every_round(no_variables: pytest.MonkeyPatch) -
 def test_slots(no_variables: pytest.MonkeyPatch) -> None:
     no_variables.setenv("STACKS", "gunicorn-sync gunicorn-gevent uwsgi-threads gunicorn-gthread")
     plan = plan_from_environment("battle-quick", [0, 1])
-    slots = {entrant.label: entrant.slots(200, 2) for entrant in plan.entrants}
+    slots = {entrant.label: plan.slots(entrant, 200) for entrant in plan.entrants}
     assert slots == {"gunicorn-sync": 5, "gunicorn-gevent": 200, "uwsgi-threads": 208, "gunicorn-gthread": 64}
     no_variables.setenv("WEB_CONCURRENCY", "3")
-    assert plan_from_environment("battle-quick", [0, 1]).entrants[0].slots(200, 2) == 3
+    plan = plan_from_environment("battle-quick", [0, 1])
+    assert plan.slots(plan.entrants[0], 200) == 3
 
 
 def test_a_plan_file_gives_what_the_variables_do_not(no_variables: pytest.MonkeyPatch, tmp_path: Path) -> None:

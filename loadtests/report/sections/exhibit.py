@@ -8,7 +8,7 @@ from loadtests.report import article
 from loadtests.report.drawing import charts
 from loadtests.report.drawing.svg import Chart
 from loadtests.report.reading import cells, columns, entrants, in_words, measured_endpoints, ranking
-from loadtests.results.battle import PlannedEntrant, Results
+from loadtests.results.battle import Entrant, Results
 from loadtests.results.cell import Cell, Column
 
 Row = dict[str, Any]
@@ -48,7 +48,7 @@ def drawn(chart: Callable[..., Chart], rows: list[Row], **how: Any) -> Callable[
     return (lambda width: chart(rows, width=width, **how)) if rows else None
 
 
-def measured(results: Results, endpoint: str) -> Iterator[tuple[PlannedEntrant, Column, list[Cell]]]:
+def measured(results: Results, endpoint: str) -> Iterator[tuple[Entrant, Column, list[Cell]]]:
     """Yield who was measured at an endpoint, with the cells of all rounds."""
     for entrant in ordered(results):
         for column in columns(results, endpoint):
@@ -56,7 +56,7 @@ def measured(results: Results, endpoint: str) -> Iterator[tuple[PlannedEntrant, 
                 yield entrant, column, found
 
 
-def ordered(results: Results) -> list[PlannedEntrant]:
+def ordered(results: Results) -> list[Entrant]:
     """Return the entrants as ranked in the first column, so that a stack keeps its place from chart to chart."""
     first = columns(results, measured_endpoints(results)[0])[0]
     ranked = [row.entrant for row in ranking(results, first).rows]
@@ -64,14 +64,14 @@ def ordered(results: Results) -> list[PlannedEntrant]:
     return sorted(there, key=lambda entrant: ranked.index(entrant.label) if entrant.label in ranked else len(there))
 
 
-def row(entrant: PlannedEntrant, column: Column, **figures: Any) -> Row:
+def row(entrant: Entrant, column: Column, **figures: Any) -> Row:
     """Return a row of a chart; the tooltip ``says`` begins with who and where."""
     says = f"{entrant.label}, {in_words(column)}: {figures.pop('says', '')}"
     place = {"entrant": entrant.label, "model": entrant.model, "connections": column.connections}
     return {**place, "says": says, **figures}
 
 
-def in_2014(results: Results, entrant: PlannedEntrant, column: Column) -> article.Run | None:
+def in_2014(results: Results, entrant: Entrant, column: Column) -> article.Run | None:
     """Return the article's run that is most like this one, None where there is none."""
     if column.db_latency_ms:
         return None

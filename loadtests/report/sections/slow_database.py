@@ -4,7 +4,7 @@ from loadtests.report.answers import per_s
 from loadtests.report.drawing import charts
 from loadtests.report.reading import DOCUMENTS, cells, delayed_columns, group
 from loadtests.report.sections.exhibit import Figure, Row, Table, capital, drawn, models, number, ordered, row
-from loadtests.results.battle import PlannedEntrant, Results
+from loadtests.results.battle import Entrant, Results
 from loadtests.results.cell import Column
 
 _POINTS = 40
@@ -58,9 +58,9 @@ def _ceilings(results: Results, chosen: list[Column], rows: list[Row]) -> list[R
     return points
 
 
-def _slots(results: Results, entrant: PlannedEntrant, column: Column) -> int:
-    known = [cell.figures.ceiling.slots for cell in cells(results, entrant.label, column) if cell.figures.ceiling]
-    return int(min(known[0] if known else entrant.slots or column.connections, column.connections))
+def _slots(results: Results, entrant: Entrant, column: Column) -> int:
+    known = [cell.known.slots for cell in cells(results, entrant.label, column) if cell.known.slots]
+    return min(*known, column.connections) if known else column.connections
 
 
 def _how_to_read(column: Column) -> str:

@@ -18,7 +18,7 @@ from loadtests.report.sections.exhibit import (
     row,
     which_lines,
 )
-from loadtests.results.battle import Group, PlannedEntrant, Results
+from loadtests.results.battle import Entrant, Group, Results
 from loadtests.results.cell import Column
 
 _WHAT_THE_MARKS_ARE = "= is a tie; ≥ a lower bound: the load generator or the database was the limit, not the stack."
@@ -100,7 +100,7 @@ def failures(results: Results, endpoint: str) -> Figure:
     )
 
 
-def _rate(results: Results, entrant: PlannedEntrant, column: Column) -> Row:
+def _rate(results: Results, entrant: Entrant, column: Column) -> Row:
     found = _group(results, entrant.label, column)
     rate, old = found.ok_per_s, in_2014(results, entrant, column)
     article_per_s = article.right_per_s(old) if old else None
