@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from loadtests.battle import tables
 from loadtests.battle.plan import SERVER_VARIABLES, VARIABLES, Plan, plan_from_environment
 from loadtests.battle.rounds import Battle, new_results, passed
 from loadtests.battle.tables import show_comparison, show_doubts, show_machines, show_ranking, show_state
@@ -43,8 +44,7 @@ def battle(name: PlanName) -> int:
 
     Raises BadSetting, Unavailable and NotSeeded with one line.
     """
-    # A pipe is as wide as the tables need.
-    console = Console() if sys.stdout.isatty() else Console(width=150)
+    console = tables.console()
     with ExitStack() as stack:
         machine = machine_from_environment()
         stack.callback(machine.close)
@@ -57,7 +57,7 @@ def battle(name: PlanName) -> int:
         _require_open_files(plan)
         stack.enter_context(leftovers.alone(results_file.FOLDER))
         for ended in leftovers.end_leftovers(results_file.FOLDER):
-            console.print(f"Ended what the last battle left running: {ended}", highlight=False)
+            console.print(f"Ended what the last battle left running: {ended}")
         require(["wrk"])
         uri = database_uri()
         seed(uri, database_name())
@@ -98,8 +98,7 @@ def compare_two() -> int:
     compared = compare(first, second)
     if not compared:
         raise BadSetting("A and B have no cell in common: the same stack at the same endpoint, connections and latency")
-    console = Console() if sys.stdout.isatty() else Console(width=150)
-    show_comparison(console, first, second, compared)
+    show_comparison(tables.console(), first, second, compared)
     return _FAILED if any(change.verdict == "worse" for change in compared) else 0
 
 
@@ -137,7 +136,6 @@ def _fight(console: Console, battle: Battle) -> int:
     console.print(
         f"{len(plan.entrants)} entrants x {len(plan.columns)} columns x {plan.rounds} rounds{later}: "
         f"{plan.cells} cells, {battle.missing()} to measure, about {minutes(seconds)} once set up",
-        highlight=False,
     )
     _explain_timeout(console, plan)
     terminal = battle.watcher
@@ -203,7 +201,7 @@ def _that_can_be_delayed(console: Console, plan: Plan, database: Database) -> Pl
     except BadSetting as refusal:
         if os.environ.get("DB_LATENCY_MS") or os.environ.get("RESUME"):
             raise
-        console.print(f"No slow-database column: {refusal}", highlight=False, soft_wrap=True)
+        console.print(f"No slow-database column: {refusal}", soft_wrap=True)
         return plan.model_copy(update={"columns": [each for each in plan.columns if not each.db_latency_ms]}).timed()
     return plan
 
@@ -215,7 +213,6 @@ def _explain_timeout(console: Console, plan: Plan) -> None:
             f"{most:,} connections queue for {most:,} / R seconds at a server that answers R a second: with wrk's "
             f"timeout of {plan.timeout_s} s that is waiting, not failing, down to {most / plan.timeout_s:,.0f} a "
             f"second (wrk's default of 2 s would call it failing below {most / 2:,.0f}).",
-            highlight=False,
         )
 
 

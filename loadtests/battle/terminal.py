@@ -47,14 +47,14 @@ class Terminal(Watcher):
         self._done += 1
         self._keep(cell)
         if not self._console.is_terminal:
-            self._console.print(_line(cell), highlight=False, soft_wrap=True, markup=False)
+            self._console.print(_line(cell), soft_wrap=True)
 
     def _keep(self, cell: Cell) -> None:
         number = self._plan.columns.index(cell.column)
         self._cells.setdefault((cell.entrant, number), []).append(cell.figures.rate.ok_per_s)
 
     def given_up(self, entrant: Entrant, why: str) -> None:
-        self._console.print(f"{entrant.label}: {why}", style="red", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(f"{entrant.label}: {why}", style="red", soft_wrap=True)
 
     def round_over(self, round_number: int) -> None:
         if round_number == 1 < self._plan.rounds:
@@ -69,9 +69,7 @@ class Terminal(Watcher):
             table.add_column(f"/{column.endpoint} {column.connections}{latency}", justify="right")
         for entrant in self._plan.entrants:
             rates = [self._cells.get((entrant.label, number), []) for number in range(len(self._plan.columns))]
-            table.add_row(
-                Text(entrant.label), *(" ".join(f"{rate:,.0f}" for rate in each[-3:]) or "·" for each in rates)
-            )
+            table.add_row(entrant.label, *(" ".join(f"{rate:,.0f}" for rate in each[-3:]) or "·" for each in rates))
         return Group(table, Text(f"{self._now} · {self._left()}", style="bold"))
 
     def _left(self) -> str:

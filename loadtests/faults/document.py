@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from loadtests.faults.cases import CASES, HOLDS, NOT_APPLICABLE, PROPERTY
 from loadtests.faults.soak import Sample, told
-from loadtests.results.file import CannotWrite
+from loadtests.results.file import write_whole
 from loadtests.settings import RESULTS, ROOT, BadSetting
 from loadtests.stacks.catalogue import stacks
 
@@ -48,7 +48,7 @@ def write_document() -> int:
             f"`make faults` on {machine['cpus_usable']} CPUs ({machine['cpu_model']}), mongod "
             f"{machine['versions']['mongod']}, two stacks at a time, in {result['took_s'] / 60:.0f} minutes.",
             markdown(matrix(result["rows"])),
-            "\n".join(f"{number}. {text}" for number, text in enumerate(properties(result["rows"]), 1)),
+            numbered(result["rows"]),
             "## What was seen",
             seen(result["rows"]),
             "## Ten minutes of steady load",
@@ -56,11 +56,8 @@ def write_document() -> int:
             markdown(Table(["stack", "seen"], [[f"`{soak['stack']}`", soak["told"]] for soak in result["soaks"]])),
         ]
     )
-    try:
-        _PAGE.write_text(f"{before}<!-- tables -->\n\n{tables}\n")
-        _KEPT.write_text(json.dumps(result, indent=1) + "\n")
-    except OSError as error:
-        raise CannotWrite(f"{_PAGE} cannot be written: {error.strerror}") from None
+    write_whole(_PAGE, f"{before}<!-- tables -->\n\n{tables}\n")
+    write_whole(_KEPT, json.dumps(result, indent=1) + "\n")
     print(_PAGE)
     return 0
 
@@ -92,6 +89,11 @@ def matrix(rows: Sequence[Row]) -> Table:
 def properties(rows: Sequence[Row]) -> list[str]:
     """Return what a model cannot hold, each once: the reason and the remedy."""
     return list(dict.fromkeys(row["why"] for row in rows if row["verdict"] == PROPERTY))
+
+
+def numbered(rows: Sequence[Row]) -> str:
+    """Return the properties in Markdown, with the numbers that they have in the matrix."""
+    return "\n".join(f"{number}. {text}" for number, text in enumerate(properties(rows), 1))
 
 
 def seen(rows: Sequence[Row]) -> str:

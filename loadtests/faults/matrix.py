@@ -10,9 +10,9 @@ from typing import Any
 
 from loadtests.faults.arena import Arena, DoesNotApply, Finding
 from loadtests.faults.cases import BROKEN, CASES, HOLDS, NOT_APPLICABLE, PROPERTY, Case, exception
-from loadtests.faults.document import markdown, matrix, properties, seen
+from loadtests.faults.document import markdown, matrix, numbered, seen
 from loadtests.machines.description import describe
-from loadtests.results.file import CannotWrite
+from loadtests.results.file import write_whole, writing
 from loadtests.results.words import minutes
 from loadtests.settings import RESULTS, ROOT, BadSetting, words
 from loadtests.signals import Stopped, stopped_by_signals
@@ -35,10 +35,8 @@ def faults() -> int:
     # A run of some must not take the place of one of all: that is what the page and the report are made from.
     name = "faults" if (len(chosen), len(cases)) == (len(stacks()), len(CASES)) else "faults-of-some"
     folder = RESULTS / "faults"
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotWrite(f"{folder} cannot be written: {error.strerror}") from None
     rows: list[dict[str, Any]] = []
     ready = []
     for stack in chosen:
@@ -66,14 +64,8 @@ def faults() -> int:
         "environment": describe({stack.app for stack in ready}, mongod.version()).model_dump(),
         "rows": rows,
     }
-    try:
-        (folder / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
-        numbered = (f"{number}. {text}" for number, text in enumerate(properties(rows), 1))
-        (folder / f"{name}.md").write_text(
-            "\n\n".join([markdown(matrix(rows)), "\n".join(numbered), seen(rows)]) + "\n"
-        )
-    except OSError as error:
-        raise CannotWrite(f"{folder} cannot be written: {error.strerror}") from None
+    write_whole(folder / f"{name}.json", json.dumps(result, indent=1) + "\n")
+    write_whole(folder / f"{name}.md", "\n\n".join([markdown(matrix(rows)), numbered(rows), seen(rows)]) + "\n")
     broken = [row for row in rows if row["verdict"] == BROKEN]
     for row in broken:
         print(f"! {row['stack']}, {row['title']}: {'; '.join(row['finding']['broken'])}")

@@ -6,7 +6,6 @@ import sys
 import time
 from dataclasses import astuple, dataclass, fields
 from itertools import combinations
-from pathlib import Path
 from statistics import mean, median
 
 import psutil
@@ -14,7 +13,7 @@ import psutil
 from loadtests.measure.costs import pss_bytes
 from loadtests.measure.observer import Clients, KnownLoad
 from loadtests.results.counts import Outcome
-from loadtests.results.file import CannotWrite
+from loadtests.results.file import writing
 from loadtests.settings import RESULTS, BadSetting, whole_number
 from loadtests.signals import Stopped, stopped_by_signals
 from loadtests.stacks import toolchain
@@ -59,10 +58,8 @@ def soak() -> int:
     uri = database_uri()
     seed(uri, database_name())
     folder = RESULTS / "soak"
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotWrite(f"{folder} cannot be written: {error.strerror}") from None
     samples: list[Sample] = []
     print(f"{stack.name}: {clients} clients, each every {_EACH_S:g} s, for {minutes} min", flush=True)
     server = Server(stack, uri, free_port(), log=folder / f"{stack.name}.log")
@@ -82,7 +79,10 @@ def soak() -> int:
     # One that was stopped at once must not take the place of one of hours.
     if len(samples) > 1:
         path = folder / f"{stack.name}.csv"
-        _write(path, samples)
+        with writing(path), path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow([field.name for field in fields(Sample)])
+            writer.writerows(map(astuple, samples))
         print(path)
     return status or int(any(sample.failed for sample in samples))
 
@@ -143,13 +143,3 @@ def _sample(server: Server, load: KnownLoad) -> Sample:
         descriptors,
         threads,
     )
-
-
-def _write(path: Path, samples: list[Sample]) -> None:
-    try:
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow([field.name for field in fields(Sample)])
-            writer.writerows(map(astuple, samples))
-    except OSError as error:
-        raise CannotWrite(f"{path} cannot be written: {error.strerror}") from None

@@ -11,10 +11,11 @@ import signal
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+from loadtests.results.file import write_whole
 from loadtests.settings import BadSetting
 from loadtests.stacks.processes import all_pids, stat
 
@@ -48,9 +49,7 @@ class Run:
 
     def _write(self) -> None:
         state = {"mark": self.mark, "boot": _boot(), "sessions": self._sessions}
-        unfinished = self._path.with_suffix(".new")
-        unfinished.write_text(json.dumps(state))
-        unfinished.replace(self._path)
+        write_whole(self._path, json.dumps(state))
 
 
 @contextmanager
@@ -78,9 +77,10 @@ def end_leftovers(folder: Path) -> list[str]:
     if boot == _boot():
         leaders = {entry["pid"]: entry["started_ticks"] for entry in sessions}
         ours = [pid for pid in all_pids() if pid != os.getpid() and _is_ours(pid, mark, leaders)]
-        ended = [f"{_name(pid)} (process {pid})" for pid in ours]
+        ended = [f"{_read(pid, 'comm').decode().strip()} (process {pid})" for pid in ours]
         for pid in ours:
-            _kill(pid)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         _wait_until_gone(ours)
     path.unlink(missing_ok=True)
     return ended
@@ -90,7 +90,7 @@ def _is_ours(pid: int, mark: str, leaders: dict[int, int]) -> bool:
     found = stat(pid)
     if found is None or found.state == "Z":
         return False
-    if f"{MARK}={mark}".encode() in _environment(pid):
+    if f"{MARK}={mark}".encode() in _read(pid, "environ").split(b"\0"):
         return True
     # A server may have overwritten its environment with a title. The number of its session's leader is proof only
     # while that leader lives and is the one that was started.
@@ -98,25 +98,11 @@ def _is_ours(pid: int, mark: str, leaders: dict[int, int]) -> bool:
     return leader is not None and leader.started_ticks == leaders[found.session]
 
 
-def _environment(pid: int) -> list[bytes]:
+def _read(pid: int, what: str) -> bytes:
     try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return Path(f"/proc/{pid}/{what}").read_bytes()
     except OSError:
-        return []
-
-
-def _name(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return "?"
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+        return b""
 
 
 def _wait_until_gone(pids: list[int]) -> None:

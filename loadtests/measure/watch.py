@@ -1,12 +1,13 @@
 """What a server costs while it is loaded, and what its machine does meanwhile."""
 
-import os
-import re
 from collections.abc import Callable, Iterable
-from pathlib import Path
+
+import psutil
 
 from loadtests.measure.costs import Meter
 from loadtests.results.counts import MachineTimes, Usage
+
+_GUEST = 8
 
 
 class Watch:
@@ -14,10 +15,10 @@ class Watch:
 
     def __init__(self, pids: Callable[[], Iterable[int]]) -> None:
         self._meter = Meter(pids)
-        self._before = self._after = _CpuTimes()
+        self._before = self._after = psutil.cpu_times()
 
     def begin(self) -> None:
-        self._before = _CpuTimes()
+        self._before = psutil.cpu_times()
         self._meter.begin()
 
     def sample(self) -> None:
@@ -25,7 +26,7 @@ class Watch:
 
     def end(self) -> None:
         self._meter.end()
-        self._after = _CpuTimes()
+        self._after = psutil.cpu_times()
 
     def usage(self) -> Usage:
         """Return what the processes used."""
@@ -34,26 +35,11 @@ class Watch:
     def machine(self) -> MachineTimes:
         """Return where the machine's CPU time went."""
         before, after = self._before, self._after
+        clock = psutil.cpu_freq()
         return MachineTimes(
-            total_s=after.total - before.total,
-            idle_s=max(0.0, after.idle - before.idle),
+            # What a guest used is in the time of users already.
+            total_s=sum(after[:_GUEST]) - sum(before[:_GUEST]),
+            idle_s=max(0.0, after.idle + after.iowait - before.idle - before.iowait),
             steal_s=max(0.0, after.steal - before.steal),
-            mhz=_mean_mhz(),
+            mhz=round(clock.current, 1) if clock else None,
         )
-
-
-class _CpuTimes:
-    """Where the machine's CPU time has gone, in seconds over all cores."""
-
-    def __init__(self) -> None:
-        first_line = Path("/proc/stat").read_text().split("\n", 1)[0]
-        fields = [int(field) / os.sysconf("SC_CLK_TCK") for field in first_line.split()[1:]]
-        self.idle = fields[3] + fields[4]
-        self.steal = fields[7]
-        self.total = sum(fields[:8])
-
-
-def _mean_mhz() -> float | None:
-    cpuinfo = Path("/proc/cpuinfo").read_text()
-    clocks = [float(mhz) for mhz in re.findall(r"^cpu MHz\s*: ([0-9.]+)$", cpuinfo, re.MULTILINE)]
-    return round(sum(clocks) / len(clocks), 1) if clocks else None

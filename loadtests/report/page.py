@@ -50,12 +50,7 @@ def write_report(folder: Path) -> Path:
     """
     results = results_file.read(folder)
     path = folder / NAME
-    unfinished = path.with_suffix(".new")
-    try:
-        unfinished.write_text(page(results, folder))
-        unfinished.replace(path)
-    except OSError as error:
-        raise results_file.CannotWrite(f"{path} cannot be written: {error.strerror}") from None
+    results_file.write_whole(path, page(results, folder))
     return path
 
 

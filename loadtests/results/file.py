@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,41 +24,57 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def new_folder(within: Path = FOLDER) -> Path:
-    """Make a folder named after the time, and point ``latest`` at it. Raises CannotWrite."""
-    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+@contextmanager
+def writing(what: Path) -> Iterator[None]:
+    """Raise CannotWrite where something in the block cannot be written."""
     try:
-        within.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise CannotWrite(f"{what} cannot be written to: {error.strerror}") from None
+
+
+def dated_folder(within: Path, name: str = "") -> Path:
+    """Make a folder named after the time, with ``name`` at the end. Raises CannotWrite."""
+    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ") + name
+    with writing(within):
         # A clock that was set back may come by the same second again.
         folder = next(path for n in range(1000) if not (path := within / (f"{stamp}-{n}" if n else stamp)).exists())
-        folder.mkdir()
-        pointer = within / ".latest.new"
+        folder.mkdir(parents=True)
+    return folder
+
+
+def new_folder(within: Path = FOLDER) -> Path:
+    """Make a folder for a battle, and point ``latest`` at it. Raises CannotWrite."""
+    folder = dated_folder(within)
+    pointer = within / ".latest.new"
+    with writing(within):
         pointer.unlink(missing_ok=True)
         pointer.symlink_to(folder.name)
         pointer.replace(within / "latest")
-    except OSError as error:
-        raise CannotWrite(f"{within} cannot be written to: {error.strerror}") from None
     return folder
 
 
 def write(results: Results, folder: Path) -> None:
-    """Put the whole file beside the old one, on the disk itself, and rename it over. Raises CannotWrite."""
+    """Write results.json. Raises CannotWrite."""
     results.updated = now()
-    unfinished = folder / f"{_NAME}.new"
-    try:
+    write_whole(folder / _NAME, _text(results))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Put the whole file beside the old one, on the disk itself, and rename it over. Raises CannotWrite."""
+    unfinished = path.with_name(f"{path.name}.new")
+    with writing(path):
         with unfinished.open("w") as file:
-            file.write(_text(results))
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        unfinished.replace(folder / _NAME)
+        unfinished.replace(path)
         # The rename is on the disk only when its folder is.
-        directory = os.open(folder, os.O_RDONLY)
+        directory = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
-    except OSError as error:
-        raise CannotWrite(f"{folder / _NAME} cannot be written: {error.strerror}") from None
 
 
 def find(name: str, within: Path = FOLDER) -> Path:

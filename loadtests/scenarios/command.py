@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,7 +21,8 @@ from urllib.parse import urlsplit
 from loadtests.machines.description import describe
 from loadtests.measure.database import Database, DatabaseGone
 from loadtests.results.battle import Environment
-from loadtests.scenarios.summary import summarise, tell, write
+from loadtests.results.file import dated_folder, now, write_whole
+from loadtests.scenarios.summary import summarise, tell
 from loadtests.settings import RESULTS, ROOT, BadSetting, duration_s, whole_number
 from loadtests.signals import Stopped, stopped_by_signals
 from loadtests.stacks.bodies import EXPECTED, PATHS, check
@@ -187,7 +187,7 @@ def _headless(target: Target, *options: str) -> int:
         *options,
     )  # fmt: skip
     finds_before = _finds(target)
-    started = datetime.now(UTC).isoformat(timespec="seconds")
+    started = now()
     stopped = False
     with _locust(command, {**_environment(target), "LOCUST_RECORD": str(record)}, folder) as process:
         try:
@@ -213,7 +213,7 @@ def _headless(target: Target, *options: str) -> int:
         stack=target.stack.name if target.stack else None,
         target=target.url,
     )
-    write(summary, folder)
+    write_whole(folder / "summary.json", summary.model_dump_json(by_alias=True, indent=1) + "\n")
     record.unlink()
     tell(summary)
     print(f"locust's report, its CSV files, summary.json and the logs: {folder}")
@@ -311,15 +311,7 @@ def _finds(target: Target) -> int | None:
 
 
 def _new_folder(name: str) -> Path:
-    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
-    within = RESULTS / "locust"
-    places = (within / f"{stamp}-{name}{suffix}" for suffix in ("", *(f"-{number}" for number in range(1, 1000))))
-    try:
-        folder = next(place for place in places if not place.exists())
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise BadSetting(f"{within} cannot be written to: {error.strerror}") from None
-    return folder
+    return dated_folder(RESULTS / "locust", f"-{name}")
 
 
 def _described(target: Target) -> Environment:

@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -126,12 +125,6 @@ def summarise(record: dict[str, Any], finds: int | None, **about: Any) -> Summar
     }
     summary = Summary.model_validate({**about, **seen, "doubts": [], "passed": False})
     return summary.model_copy(update={"doubts": list(_doubts(summary)), "passed": _passed(summary)})
-
-
-def write(summary: Summary, folder: Path) -> None:
-    unfinished = folder / "summary.json.new"
-    unfinished.write_text(summary.model_dump_json(by_alias=True, indent=1) + "\n")
-    unfinished.replace(folder / "summary.json")
 
 
 def tell(summary: Summary) -> None:

@@ -270,7 +270,7 @@ def test_two_battles_at_once_are_refused(tmp_path: Path) -> None:
 def test_results_that_cannot_be_written_are_said_in_one_line(tmp_path: Path, uri: str) -> None:
     battle = known_battle(two_that_answer(), tmp_path, uri)
     (battle.folder / "results.json.new").mkdir()
-    with pytest.raises(CannotWrite, match=r"results.json cannot be written: Is a directory"):
+    with pytest.raises(CannotWrite, match=r"results.json cannot be written to: Is a directory"):
         battle.fight()
     assert not running()
 
