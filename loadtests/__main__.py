@@ -1,6 +1,8 @@
 """``python -m loadtests COMMAND``: what the Makefile calls."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 
 from loadtests.battle import command
 from loadtests.faults import document, matrix, soak
@@ -15,16 +17,41 @@ from loadtests.scenarios import limit as locust_limit
 from loadtests.settings import BadSetting
 from loadtests.signals import Stopped
 from loadtests.stacks import chores, toolchain
-from loadtests.stacks.catalogue import named
+from loadtests.stacks.catalogue import Stack, named
 from loadtests.stacks.server import StackFailed
 from shared.seed import NotSeeded
 from shared.system_packages import Unavailable
 
-_USAGE = (
-    "usage: python -m loadtests run NAME | wrk NAME | prepare NAME | battle | battle-quick | battle-2014 | compare | "
-    "report | example | demo-sleep | locust [NAME] | locust-ui NAME | locust-master | locust-worker | locust-limit | "
-    "faults | faults-of NAME | faults-document | results-document | soak | audit | agent | lint | format | bench-encode"
-)
+_OF_A_STACK: dict[str, Callable[[Stack], int | None]] = {
+    "run": run,
+    "wrk": load_by_hand,
+    "prepare": lambda stack: toolchain.prepare(stack.app),
+    "locust": scenarios.load,
+    "locust-ui": scenarios.web_page,
+    "faults-of": matrix.faults_of,
+}
+_COMMANDS: dict[str, Callable[[], int]] = {
+    "battle": partial(command.battle, "battle"),
+    "battle-quick": partial(command.battle, "battle-quick"),
+    "battle-2014": partial(command.battle, "battle-2014"),
+    "compare": command.compare_two,
+    "report": command.report,
+    "example": command.example,
+    "demo-sleep": demo_sleep.tell,
+    "locust": scenarios.load_target,
+    "locust-master": scenarios.master,
+    "locust-worker": scenarios.worker,
+    "locust-limit": locust_limit.measure,
+    "faults": matrix.faults,
+    "faults-document": document.write_document,
+    "results-document": results_document.write_document,
+    "soak": soak.soak,
+    "audit": chores.audit,
+    "agent": lambda: agent.serve(sys.stdin.buffer, sys.stdout.buffer),
+    "lint": chores.lint,
+    "format": chores.format_code,
+    "bench-encode": chores.bench_encode,
+}
 _BAD_INPUT = 2
 _INTERRUPTED = 130
 
@@ -34,56 +61,12 @@ def main(arguments: list[str]) -> int:
     130 when a signal stopped it."""
     try:
         match arguments:
-            case ["run", name]:
-                return run(named([name])[0])
-            case ["wrk", name]:
-                return load_by_hand(named([name])[0])
-            case ["prepare", name]:
-                toolchain.prepare(named([name])[0].app)
-                return 0
-            case ["locust", name]:
-                return scenarios.load(named([name])[0])
-            case ["locust-ui", name]:
-                return scenarios.web_page(named([name])[0])
-            case ["locust"]:
-                return scenarios.load_target()
-            case ["locust-master"]:
-                return scenarios.master()
-            case ["locust-worker"]:
-                return scenarios.worker()
-            case ["locust-limit"]:
-                return locust_limit.measure()
-            case ["agent"]:
-                return agent.serve(sys.stdin.buffer, sys.stdout.buffer)
-            case ["battle" | "battle-quick" | "battle-2014" as plan]:
-                return command.battle(plan)
-            case ["compare"]:
-                return command.compare_two()
-            case ["report"]:
-                return command.report()
-            case ["example"]:
-                return command.example()
-            case ["demo-sleep"]:
-                return demo_sleep.tell()
-            case ["faults"]:
-                return matrix.faults()
-            case ["faults-of", name]:
-                return matrix.faults_of(named([name])[0])
-            case ["faults-document"]:
-                return document.write_document()
-            case ["results-document"]:
-                return results_document.write_document()
-            case ["soak"]:
-                return soak.soak()
-            case ["audit"]:
-                return chores.audit()
-            case ["lint"]:
-                return chores.lint()
-            case ["format"]:
-                return chores.format_code()
-            case ["bench-encode"]:
-                return chores.bench_encode()
-        print(_USAGE, file=sys.stderr)
+            case [name, stack] if name in _OF_A_STACK:
+                return _OF_A_STACK[name](named([stack])[0]) or 0
+            case [name] if name in _COMMANDS:
+                return _COMMANDS[name]()
+        usage = [*(f"{name} NAME" for name in _OF_A_STACK), *_COMMANDS]
+        print(f"usage: python -m loadtests {' | '.join(usage)}", file=sys.stderr)
         return _BAD_INPUT
     except (BadSetting, Unavailable, NotSeeded) as problem:
         print(problem, file=sys.stderr)
