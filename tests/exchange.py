@@ -1,7 +1,10 @@
-"""One HTTP exchange with a started server, and how many find commands it cost."""
+"""One HTTP exchange with a started server and how many find commands it cost; one command of the bench."""
 
 import http.client
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,8 +12,11 @@ from typing import Any
 
 from pymongo import MongoClient
 
+from loadtests.settings import ROOT
 from loadtests.stacks.server import Server
 from shared.documents import Document
+
+_COMMAND_ENDS_WITHIN_S = 200
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,14 @@ def ask(server: Server, path: str, method: str = "GET", timeout_s: float = 20) -
         return Reply(reply.status, reply.headers, reply.read(), time.monotonic() - started)
     finally:
         connection.close()
+
+
+def loadtests(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run ``python -m loadtests``, as the Makefile does, and return how it ended and what it said."""
+    return subprocess.run(
+        [sys.executable, "-m", "loadtests", *arguments],
+        cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, timeout=_COMMAND_ENDS_WITHIN_S,
+    )  # fmt: skip
 
 
 def wait_until(holds: Callable[[], Any], within_s: float, what: str) -> float:

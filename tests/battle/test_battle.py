@@ -26,6 +26,7 @@ from shared import mongod
 from shared.mongod import Mongod, free_port
 from shared.seed import seed
 from tests.battle.known_battle import DATABASE, known_battle, known_entrant, known_plan, two_that_answer
+from tests.exchange import wait_until
 
 pytestmark = [pytest.mark.usefixtures("wrk"), pytest.mark.xdist_group("known battles")]
 
@@ -60,13 +61,6 @@ def fighting(tmp_path: Path, uri: str) -> Iterator[Callable[[], subprocess.Popen
     for process in started:
         process.kill()
         process.wait()
-
-
-def wait_until(condition: Callable[[], Any], deadline_s: float = _DEADLINE_S) -> None:
-    until = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.05)
 
 
 def cells(folder: Path) -> list[dict[str, Any]]:
@@ -148,8 +142,8 @@ def _seconds(do: Callable[[], object]) -> float:
 
 def test_kill_9_in_a_cell_then_resume(tmp_path: Path, uri: str, fighting: Callable[[], subprocess.Popen[str]]) -> None:
     first = fighting()
-    wait_until(lambda: cells(tmp_path))
-    wait_until(lambda: running(_WRK) and running())
+    wait_until(lambda: cells(tmp_path), _DEADLINE_S, "the first cell")
+    wait_until(lambda: running(_WRK) and running(), _DEADLINE_S, "load")
     kept = cells(tmp_path)
     first.kill()
     first.wait()
@@ -204,7 +198,7 @@ def test_ctrl_c_stops_within_five_seconds_and_leaves_nothing(
     tmp_path: Path, fighting: Callable[[], subprocess.Popen[str]]
 ) -> None:
     process = fighting()
-    wait_until(lambda: running(_WRK) and running())
+    wait_until(lambda: running(_WRK) and running(), _DEADLINE_S, "load")
     asked = time.monotonic()
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == 130

@@ -1,14 +1,10 @@
 """Which other machine is meant, and what cannot work there is said at once."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from loadtests.machines.link import Address
 from loadtests.settings import ROOT, BadSetting
-from shared.mongod import free_port
+from tests.exchange import loadtests
 
 
 @pytest.mark.parametrize(
@@ -48,10 +44,6 @@ def test_a_bad_address_is_refused(text: str) -> None:
     ],
 )
 def test_what_cannot_work_is_one_line_and_status_2(variables: dict[str, str], says: str) -> None:
-    environment = {**os.environ, "MONGODB_URI": "", "SERVER": f"ssh://127.0.0.1:{1 if variables else free_port()}"}
-    done = subprocess.run(
-        [sys.executable, "-m", "loadtests", "battle"],
-        cwd=ROOT, env={**environment, **variables}, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+    done = loadtests("battle", **{"MONGODB_URI": "", "SERVER": "ssh://127.0.0.1:1", **variables})
     assert done.returncode == 2, done.stdout + done.stderr
     assert says in done.stderr

@@ -1,30 +1,18 @@
 """report.html in a real browser, from disk and without a network. What it looked like is kept in .screenshots/."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from loadtests.report.page import figures
 from loadtests.settings import ROOT
-from shared.system_packages import Unavailable, require
-from tests.conftest import IN_CI
+from tests.browser import chromium
 from tests.report import samples
 
 _SCREENSHOTS = ROOT / ".screenshots"
-# Without these Chromium asks Google's hosts for updates at its start; the sandbox refuses to run as root.
-_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 # WCAG AA for text of this size, and what a phone still shows.
 _LEAST_CONTRAST = 4.5
 _LEAST_LETTERS_PX = 9.5
@@ -106,16 +94,8 @@ _LOOK = """
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    try:
-        require(["chromium"])
-    except Unavailable as reason:
-        if IN_CI:
-            raise
-        pytest.skip(str(reason))
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=_FLAGS)
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture

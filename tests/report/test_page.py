@@ -1,9 +1,6 @@
 """The report's words and figures, from results that went well and results that did not."""
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +9,11 @@ import pytest
 
 from loadtests.report import answers, article
 from loadtests.report.example import write_example
-from loadtests.report.page import doubts, figures, write_report
+from loadtests.report.page import doubts, figures
 from loadtests.report.reading import columns
-from loadtests.settings import ROOT, BadSetting
+from loadtests.settings import BadSetting
 from tests.data.sample import raw, results_of
+from tests.exchange import loadtests
 from tests.report import samples
 
 Results = dict[str, Any]
@@ -35,31 +33,20 @@ def test_every_section_is_there_and_nothing_leads_to_the_network(sample: Callabl
     assert len(text.encode()) < _MOST_BYTES
 
 
-def test_the_page_is_written_beside_the_results(tmp_path: Path) -> None:
+def test_make_report_prints_where_it_is(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(samples.stopped_before_the_first_cell().model_dump_json(by_alias=True))
-    written = write_report(tmp_path)
+    done = loadtests("report", RESULTS=str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    written = Path(done.stdout.splitlines()[-1])
     assert written == tmp_path / "report.html"
     assert written.read_text().startswith("<!doctype html>")
 
 
-def test_make_report_prints_where_it_is(tmp_path: Path) -> None:
-    (tmp_path / "results.json").write_text(samples.stopped_before_the_first_cell().model_dump_json(by_alias=True))
-    done = _make_report(tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert Path(done.stdout.splitlines()[-1]) == tmp_path / "report.html"
-
-
 def test_make_report_of_nothing_says_what_to_give(tmp_path: Path) -> None:
-    done = _make_report(tmp_path / "none")
+    done = loadtests("report", RESULTS=str(tmp_path / "none"))
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "latest" in done.stderr
-
-
-def _make_report(results: Path) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "loadtests", "report"]
-    environment = {**os.environ, "RESULTS": str(results)}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
 
 
 def test_a_row_leads_to_the_apps_folder_and_to_its_launch_command() -> None:
@@ -67,12 +54,6 @@ def test_a_row_leads_to_the_apps_folder_and_to_its_launch_command() -> None:
     assert '<a href="../../flask_app/">gunicorn-gevent</a>' in text
     assert '<a href="#run-gunicorn-gevent"><code>make run-gunicorn-gevent</code></a>' in text
     assert 'id="run-gunicorn-gevent"' in text
-
-
-def test_results_that_are_none_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "results.json").write_text('{"schema": 1}')
-    with pytest.raises(BadSetting, match="schema"):
-        write_report(tmp_path)
 
 
 def test_a_tie_is_called_a_tie_and_a_lower_bound_at_least() -> None:

@@ -19,14 +19,6 @@ from loadtests.settings import ROOT
 ENDS_WITHIN_S = 60
 
 
-def loadtests(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m loadtests``, as the Makefile does."""
-    return subprocess.run(
-        [sys.executable, "-m", "loadtests", *arguments],
-        cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, timeout=ENDS_WITHIN_S,
-    )  # fmt: skip
-
-
 def newest_summary(name: str) -> tuple[Path, dict[str, Any]]:
     # Other tests' folders may be newer, and "play-blocking" begins as "play" does.
     kept = (ROOT / "results" / "locust").iterdir()

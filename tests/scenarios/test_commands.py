@@ -7,9 +7,9 @@ import pytest
 
 from loadtests.stacks.catalogue import Stack
 from shared.mongod import Mongod
-from tests.exchange import wait_until
+from tests.exchange import loadtests, wait_until
 from tests.scenarios.articles import ArticleServer
-from tests.scenarios.running import ENDS_WITHIN_S, loadtests, newest_summary, started
+from tests.scenarios.running import ENDS_WITHIN_S, newest_summary, started
 
 pytestmark = pytest.mark.xdist_group("locust")
 

@@ -13,8 +13,8 @@ from loadtests.settings import ROOT
 from loadtests.stacks.catalogue import named
 from shared.documents import Document
 from shared.mongod import Mongod, free_port
-from shared.system_packages import Unavailable, require
-from tests.conftest import IN_CI, StartServer, prepared
+from tests.browser import chromium
+from tests.conftest import StartServer, prepared
 from tests.exchange import finds, wait_until
 from tests.scenarios.running import ENDS_WITHIN_S, newest_summary, started
 
@@ -95,38 +95,19 @@ def test_a_worker_dies_and_another_joins_late(
 
 
 def test_the_web_page_shows_the_running_test(served: Any, database_server: Mongod) -> None:
-    playwright = pytest.importorskip("playwright.sync_api")
-    try:
-        require(["chromium"])
-    except Unavailable as reason:
-        if IN_CI:
-            raise
-        pytest.skip(str(reason))
     web_port, port = free_port(), free_port()
     variables = {"LOCUST_WEB_PORT": str(web_port), "PORT": str(port), "MONGODB_URI": database_server.uri,
                  "MONGODB_DATABASE": served.database, "LOCUST_THINK_TIME": "0.1-0.3", "LOCUST_USERS": "17"}  # fmt: skip
-    with started("locust-ui", "gunicorn-gthread", **variables) as process, playwright.sync_playwright() as driver:
+    with started("locust-ui", "gunicorn-gthread", **variables) as process, chromium() as browser:
         wait_until(lambda: listens_on_loopback_only(web_port), 30, "locust's page")
-        browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=_CHROMIUM_FLAGS)
-        try:
-            page = browser.new_page()
-            page.goto(f"http://127.0.0.1:{web_port}/")
-            page.get_by_role("button", name="Start", exact=False).first.click()
-            page.get_by_text("/mongo_big").first.wait_for(timeout=20_000)
-            page.get_by_text("Running", exact=False).first.wait_for(timeout=20_000)
-            users = page.get_by_text("17").first
-            users.wait_for(timeout=20_000)
-            page.screenshot(path=str(ROOT / "results" / "locust" / "web-page.png"))
-        finally:
-            browser.close()
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{web_port}/")
+        page.get_by_role("button", name="Start", exact=False).first.click()
+        for text in ("/mongo_big", "Running", "17"):
+            page.get_by_text(text).first.wait_for(timeout=20_000)
+        page.screenshot(path=str(ROOT / "results" / "locust" / "web-page.png"))
         process.send_signal(signal.SIGINT)
         assert process.wait(ENDS_WITHIN_S) == 0
-
-
-_CHROMIUM_FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 
 def listens_on_loopback_only(port: int) -> bool:
