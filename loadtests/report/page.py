@@ -2,7 +2,6 @@
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +33,6 @@ _TEMPLATES = Path(__file__).with_name("templates")
 _SHORT = {"mongo": "small", "mongo_big": "big", "sleep": "/sleep"}
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A figure with its chart as SVG for a narrow and a wide page; both are None where there is nothing to draw."""
-
-    figure: Figure
-    narrow: Markup | None
-    wide: Markup | None
-
-
 def write_report(folder: Path) -> Path:
     """Write report.html beside the results.json in ``folder`` and return its path.
 
@@ -60,6 +50,7 @@ def page(results: Results, folder: Path) -> str:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.globals |= {"draw": _draw, "NARROW": NARROW, "WIDE": WIDE, "in_words": in_words, "anchor": _anchor}
     return environment.get_template("page.html.jinja").render(
         results=results,
         palette=PALETTE,
@@ -68,20 +59,17 @@ def page(results: Results, folder: Path) -> str:
         headlines=answers.headlines(results),
         how_sure=answers.how_sure(results),
         choices=answers.choices(results),
-        overview=_overview(results, folder),
-        figures={section: [_drawn(figure) for figure in figures] for section, figures in figures(results).items()},
+        overview=_overview(results),
+        figures=figures(results),
         verdict_columns=[_short(column) for column in results.plan.columns],
-        verdicts=[_verdicts(results, entrant) for entrant in entrants(results, with_repeats=True)],
-        started=_starts(results, folder),
+        verdicts=[
+            (entrant, [_verdict(results, entrant, column) for column in results.plan.columns])
+            for entrant in results.plan.entrants
+        ],
         environment=_environment(results),
         article=article.article(),
         faults=_faults(),
-        docs=f"{os.path.relpath(ROOT / 'docs', folder.resolve())}/",
-        cells=[
-            {"name": f"{cell.entrant}, {in_words(cell.column)}, round {cell.round}", "wrk": cell.counts.wrk}
-            for cell in results.cells
-        ],
-        in_words=in_words,
+        root=os.path.relpath(ROOT, folder.resolve()),
         joined=answers.joined,
     )
 
@@ -125,15 +113,16 @@ def doubts(results: Results) -> list[str]:
     return list(dict.fromkeys(said))
 
 
-def _drawn(figure: Figure) -> Drawn:
-    if figure.chart is None:
-        return Drawn(figure, None, None)
-    says = f"{figure.title}. {figure.note} The figures are in the table below."
-    # SVG does not reflow: a phone gets a drawing of its own, with letters as large.
-    return Drawn(figure, *(Markup(inline(figure.chart(width), says)) for width in (NARROW, WIDE)))
+def _draw(figure: Figure, width: int) -> Markup:
+    assert figure.chart
+    return Markup(inline(figure.chart(width), f"{figure.title}. {figure.note} The figures are in the table below."))
 
 
-def _overview(results: Results, folder: Path) -> dict[str, Any]:
+def _anchor(entrant: Entrant) -> str:
+    return f"run-{re.sub('[^a-z0-9]+', '-', entrant.label).strip('-')}"
+
+
+def _overview(results: Results) -> dict[str, Any]:
     """Return the table of stacks: what each reached, what it cost, when to choose it, and where it is."""
     shown = [columns(results, endpoint)[0] for endpoint in measured_endpoints(results)]
     delayed = delayed_columns(results)
@@ -145,11 +134,10 @@ def _overview(results: Results, folder: Path) -> dict[str, Any]:
         cpu_ms, memory = (found[0].cpu_ms_per_request, found[0].pss_peak_bytes) if found[0] else (None, None)
         rows.append(
             {
-                **_place(entrant, folder),
+                "entrant": entrant,
                 "rates": [answers.per_s(each) if each else "–" for each in found],
                 "cpu": f"{cpu_ms.median:.2f}" if cpu_ms else "–",
                 "memory": megabytes(memory.median) if memory else "–",
-                "choose_when": entrant.choose_when,
             }
         )
     return {"columns": [_short(column) for column in shown], "rows": rows}
@@ -160,62 +148,31 @@ def _rank(results: Results, entrant: Entrant, column: Column) -> float:
     return -found.ok_per_s.median if found else 1.0
 
 
-def _place(entrant: Entrant, folder: Path) -> dict[str, Any]:
-    return {
-        "label": entrant.label,
-        "stack": entrant.stack,
-        "title": entrant.title,
-        "model": entrant.model,
-        "app": entrant.app,
-        "folder": f"{os.path.relpath(ROOT / entrant.app, folder.resolve())}/",
-        "anchor": f"run-{re.sub('[^a-z0-9]+', '-', entrant.label).strip('-')}",
-    }
-
-
 def _faults() -> dict[str, Any] | None:
     found = document.known()
     return found and {"matrix": document.matrix(found["rows"]), "properties": document.properties(found["rows"])}
 
 
-def _starts(results: Results, folder: Path) -> list[dict[str, Any]]:
-    return [
-        {
-            **_place(entrant, folder),
-            "command": entrant.command,
-            "settings": entrant.settings,
-            "again": entrant.repeats,
-        }
-        for entrant in entrants(results, with_repeats=True)
-    ]
-
-
-def _verdicts(results: Results, entrant: Entrant) -> dict[str, Any]:
-    found = [_verdict(results, entrant, column) for column in results.plan.columns]
-    return {"entrant": entrant.label, "model": entrant.model, "cells": found}
-
-
 def _verdict(results: Results, entrant: Entrant, column: Column) -> dict[str, Any]:
-    found = cells(results, entrant.label, column)
-    where = in_words(column)
-    if found:
-        measured = group(results, entrant.label, column)
-        return {
-            "where": where,
-            "rate": answers.per_s(measured) if measured else "–",
-            "bottlenecks": list(dict.fromkeys(cell.verdict.bottleneck for cell in found)),
-            "details": [{"round": cell.round, **dict(cell.verdict)} for cell in found],
-            "log_tail": [],
-        }
-    return {"where": where, "rate": "–", "details": [], **_why_missing(results, entrant, column)}
+    """Return the rate and the limit of a cell's rounds, or why there are none."""
+    measured = group(results, entrant.label, column)
+    limits, log_tail = (measured.bottlenecks, []) if measured else _why_missing(results, entrant, column)
+    return {
+        "column": column,
+        "rate": answers.per_s(measured) if measured else "–",
+        "bottlenecks": limits,
+        "log_tail": log_tail,
+        "cells": cells(results, entrant.label, column),
+    }
 
 
-def _why_missing(results: Results, entrant: Entrant, column: Column) -> dict[str, Any]:
+def _why_missing(results: Results, entrant: Entrant, column: Column) -> tuple[list[str], list[str]]:
     for failed in results.failed:
         if failed.entrant == entrant.label and failed.column in (None, column):
-            return {"bottlenecks": ["failed"], "log_tail": [failed.reason, *failed.log_tail]}
+            return ["failed"], [failed.reason, *failed.log_tail]
     if any(skipped.entrant in (entrant.label, entrant.stack) for skipped in results.skipped):
-        return {"bottlenecks": ["skipped"], "log_tail": []}
-    return {"bottlenecks": ["not measured"], "log_tail": []}
+        return ["skipped"], []
+    return ["not measured"], []
 
 
 def _environment(results: Results) -> Table:

@@ -13,9 +13,9 @@ _Of = TypeVar("_Of")
 DOCUMENTS = {"mongo": "small document", "mongo_big": "big document", "sleep": "/sleep"}
 
 
-def entrants(results: Results, with_repeats: bool = False) -> list[Entrant]:
+def entrants(results: Results) -> list[Entrant]:
     """Return the plan's entrants; the second run of an A/A pair is there to show the noise and is left out."""
-    return [entrant for entrant in results.plan.entrants if with_repeats or not entrant.repeats]
+    return [entrant for entrant in results.plan.entrants if not entrant.repeats]
 
 
 def cells(results: Results, label: str, column: Column) -> list[Cell]:
