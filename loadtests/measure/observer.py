@@ -8,7 +8,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Self
 
 from loadtests.results.counts import Observation, Outcome
@@ -35,47 +35,6 @@ class Request:
     @property
     def ended_s(self) -> float:
         return self.asked_s + self.took_s
-
-
-@dataclass
-class _Connection:
-    """What one client saw so far. Times in seconds."""
-
-    replies: int = 0
-    replies_in_ramp: int = 0
-    first_reply_s: float | None = None
-    longest_gap_s: float = 0.0
-
-
-@dataclass
-class _Seen:
-    """What all clients saw so far: an Observation in the making."""
-
-    connections: list[_Connection]
-    ramp_s: float = 0.0
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
-    statuses: Counter[str] = field(default_factory=Counter)
-    latencies_s: list[float] = field(default_factory=list)
-    silent_closes: int = 0
-    in_flight: int = 0
-    requests: list[Request] = field(default_factory=list)
-
-    def observation(self, duration_s: float) -> Observation:
-        of_each = self.connections
-        return Observation(
-            duration_s=duration_s,
-            ramp_s=self.ramp_s,
-            replies=[connection.replies - connection.replies_in_ramp for connection in of_each],
-            unanswered=sum(connection.replies == 0 for connection in of_each),
-            first_replies_s=[each.first_reply_s for each in of_each if each.first_reply_s is not None],
-            longest_gap_s=max(connection.longest_gap_s for connection in of_each),
-            # Those of thousands would be most of what is kept, and no figure is made of them.
-            latencies_s=self.latencies_s if len(of_each) == 1 else [],
-            outcomes=dict(self.outcomes),
-            statuses=dict(self.statuses),
-            silent_closes=self.silent_closes,
-            in_flight=self.in_flight,
-        )
 
 
 @dataclass(frozen=True)
@@ -152,11 +111,11 @@ class KnownLoad:
 
     @property
     def outcomes(self) -> Counter[Outcome]:
-        return Counter(self._run.seen.outcomes)
+        return Counter(self._run.outcomes)
 
     @property
     def requests(self) -> list[Request]:
-        return list(self._run.seen.requests)
+        return list(self._run.requests)
 
 
 class _Run:
@@ -167,8 +126,14 @@ class _Run:
         self.crossed_within_s = _CROSSED_WITHIN_S if of.each_s is None else _CROSSED_WITHIN_OF_FEW_S
         self._ramp_until_s: float | None = None
         self.started = 0.0
-        self.seen = _Seen([_Connection() for _ in range(of.number)])
-        self.clients = [_Client(self, connection) for connection in self.seen.connections]
+        self.clients = [_Client(self) for _ in range(of.number)]
+        self.ramp_s = 0.0
+        self.outcomes: Counter[Outcome] = Counter()
+        self.statuses: Counter[str] = Counter()
+        self.latencies_s: list[float] = []
+        self.silent_closes = 0
+        self.in_flight = 0
+        self.requests: list[Request] = []
 
     async def for_seconds(self, duration_s: float) -> Observation:
         self._start()
@@ -176,8 +141,8 @@ class _Run:
         try:
             await self._watch(self.started + duration_s)
         finally:
-            duration_s = self._end()
-        return self.seen.observation(duration_s)
+            self._end()
+        return self._seen()
 
     async def until(self, over: threading.Event) -> Observation:
         """Ask until ``over`` is set, at least once each, and wait for what is unanswered then."""
@@ -189,8 +154,8 @@ class _Run:
             while any(client.asked_at is not None for client in self.clients):
                 await self._watch(time.monotonic() + _WATCH_S)
         finally:
-            duration_s = self._end()
-        return self.seen.observation(duration_s)
+            self._end()
+        return self._seen()
 
     def _start(self) -> None:
         self.started = time.monotonic()
@@ -210,28 +175,47 @@ class _Run:
                     client.ended(Outcome.TIMEOUT)
 
     def _end_ramp(self, passed_s: float, at_most_s: float) -> None:
-        if passed_s < at_most_s and any(connection.first_reply_s is None for connection in self.seen.connections):
+        if passed_s < at_most_s and any(client.first_reply_s is None for client in self.clients):
             return
         self._ramp_until_s = None
-        self.seen.ramp_s = passed_s
-        for connection in self.seen.connections:
-            connection.replies_in_ramp = connection.replies
-
-    def _end(self) -> float:
-        now = time.monotonic()
+        self.ramp_s = passed_s
         for client in self.clients:
-            self.seen.in_flight += client.asked_at is not None
-            client.seen.longest_gap_s = max(client.seen.longest_gap_s, now - client.last_reply)
+            client.replies_in_ramp = client.replies
+
+    def _end(self) -> None:
+        now = time.monotonic()
+        self._duration_s = now - self.started
+        for client in self.clients:
+            self.in_flight += client.asked_at is not None
+            client.longest_gap_s = max(client.longest_gap_s, now - client.last_reply)
             client.leave()
-        return now - self.started
+
+    def _seen(self) -> Observation:
+        return Observation(
+            duration_s=self._duration_s,
+            ramp_s=self.ramp_s,
+            replies=[client.replies - client.replies_in_ramp for client in self.clients],
+            unanswered=sum(client.replies == 0 for client in self.clients),
+            first_replies_s=[each.first_reply_s for each in self.clients if each.first_reply_s is not None],
+            longest_gap_s=max(client.longest_gap_s for client in self.clients),
+            # Those of thousands would be most of what is kept, and no figure is made of them.
+            latencies_s=self.latencies_s if len(self.clients) == 1 else [],
+            outcomes=dict(self.outcomes),
+            statuses=dict(self.statuses),
+            silent_closes=self.silent_closes,
+            in_flight=self.in_flight,
+        )
 
 
 class _Client:
     """One connection after another, one request after another."""
 
-    def __init__(self, run: _Run, seen: _Connection) -> None:
+    def __init__(self, run: _Run) -> None:
         self._run = run
-        self.seen = seen
+        self.replies = 0
+        self.replies_in_ramp = 0
+        self.first_reply_s: float | None = None
+        self.longest_gap_s = 0.0
         self._stream: _Stream | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._over = False
@@ -258,22 +242,20 @@ class _Client:
 
     def replied(self, status: int, body: bytes, closes: bool) -> None:
         now = time.monotonic()
-        run, seen = self._run.seen, self.seen
         if self.asked_at is None:  # nobody asked: the reply of a request that has timed out, or rubbish
             return
-        if seen.first_reply_s is None:
-            seen.first_reply_s = now - self._run.started
+        if self.first_reply_s is None:
+            self.first_reply_s = now - self._run.started
         else:
-            seen.longest_gap_s = max(seen.longest_gap_s, now - self.last_reply)
-            run.latencies_s.append(now - self.asked_at)
+            self.longest_gap_s = max(self.longest_gap_s, now - self.last_reply)
+            self._run.latencies_s.append(now - self.asked_at)
         self.last_reply = now
-        seen.replies += 1
+        self.replies += 1
         if closes or self._run.of.fresh or not self._run.again:
             self._drop()
-        outcome = _classify(status, self._run.of.body in (None, body))
         if status >= 400:
-            run.statuses[str(status)] += 1
-        self.ended(outcome, status)
+            self._run.statuses[str(status)] += 1
+        self.ended(_classify(status, self._run.of.body in (None, body)), status)
 
     def lost(self, stream: "_Stream", partial: bool) -> None:
         """The server has ended the connection, with part of a reply read or not."""
@@ -281,19 +263,19 @@ class _Client:
             return
         self._stream = None
         if self.asked_at is None:
-            self._run.seen.silent_closes += stream.replies > 0
+            self._run.silent_closes += stream.replies > 0
         elif stream.replies and not partial and time.monotonic() - self.asked_at < self._run.crossed_within_s:
             # The close and the next request have crossed: that request was never the server's, so ask again.
-            self._run.seen.silent_closes += 1
+            self._run.silent_closes += 1
             self.ask()
         else:
             self.ended(Outcome.RESET)
 
     def ended(self, outcome: Outcome, status: int | None = None) -> None:
-        self._run.seen.outcomes[outcome] += 1
+        self._run.outcomes[outcome] += 1
         if self._run.of.remember and self.asked_at is not None:
             took_s = time.monotonic() - self.asked_at
-            self._run.seen.requests.append(Request(self.asked_at - self._run.started, took_s, outcome, status))
+            self._run.requests.append(Request(self.asked_at - self._run.started, took_s, outcome, status))
         self.asked_at = None
         if outcome in (Outcome.TIMEOUT, Outcome.RESET, Outcome.REFUSED):
             self._drop()

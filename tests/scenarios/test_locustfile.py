@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from loadtests.machines.description import describe
+from loadtests.scenarios.command import FILES
 from loadtests.scenarios.generator import LoadGenerator
 from loadtests.scenarios.limit import instant_articles
 from loadtests.scenarios.summary import summarise
@@ -22,18 +23,14 @@ from tests.scenarios.running import ENDS_WITHIN_S
 pytestmark = pytest.mark.xdist_group("locust")
 
 
-LOCUST_FILE = ROOT / "loadtests" / "scenarios" / "locustfile.py"
-
-
 def locust(
     folder: Path, url: str, *options: str, seconds: int = 1, **variables: str
 ) -> tuple[int, dict[str, Any], str]:
     """Run locust headless and return its exit status, its recorder's record and what it wrote."""
     record = folder / "record.json"
     record.unlink(missing_ok=True)
-    files = f"{LOCUST_FILE},{LOCUST_FILE.with_name('recorder.py')}"
     done = subprocess.run(
-        [sys.executable, "-m", "locust", "-f", files, "--host", url, "--headless", "--only-summary",
+        [sys.executable, "-m", "locust", "-f", FILES, "--host", url, "--headless", "--only-summary",
          "-t", f"{seconds}s",
          "--stop-timeout", "20", "--record", str(record), *options],
         cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
@@ -43,15 +40,8 @@ def locust(
 
 
 def summary_of(record: dict[str, Any], finds: int | None = None) -> dict[str, Any]:
-    labels = {
-        "id": "any",
-        "state": "complete",
-        "started": "now",
-        "command": "make locust",
-        "target": "any",
-        "stack": None,
-    }
-    return summarise(record, finds, environment=describe([], ""), **labels).model_dump()
+    run = dict.fromkeys(("id", "started", "command", "target"), "any")
+    return summarise(record, finds, environment=describe([], ""), state="complete", stack=None, **run).model_dump()
 
 
 FAULTS = {
@@ -101,7 +91,7 @@ def test_counts_a_server_that_is_not_there(tmp_path: Path) -> None:
 
 def test_the_locust_file_stands_alone(articles: ArticleServer, tmp_path: Path) -> None:
     """Copied out of the repository it needs locust and nothing else, and takes a --config file."""
-    (tmp_path / "locustfile.py").write_bytes(LOCUST_FILE.read_bytes())
+    (tmp_path / "locustfile.py").write_bytes(Path(FILES.split(",")[0]).read_bytes())
     (tmp_path / "articles.conf").write_text(
         f"host = {articles.url}\nheadless = true\nusers = 20\nspawn-rate = 20\nrun-time = 2s\nthink-time = 0.1-0.2\n"
         "big-share = 50\nsleep-ms = 30\nonly-summary = true\n"
