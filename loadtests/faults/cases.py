@@ -50,46 +50,45 @@ CASES = {
 
 HOLDS, BROKEN, PROPERTY, NOT_APPLICABLE = "holds", "broken", "property", "does not apply"
 
+
+def _on(case: str, *stacks: str) -> list[tuple[str, str]]:
+    return [(case, stack) for stack in stacks]
+
+
 # What a model cannot hold: documented, shown with its figures, and not called passed. By case and stack.
 EXCEPTIONS: dict[tuple[str, str], str] = {
     **dict.fromkeys(
-        (
-            ("slow-heads", "gunicorn-sync"),
-            ("slow-heads", "gunicorn-gthread"),
-            ("slow-heads", "uwsgi-threads"),
-            ("slow-readers", "gunicorn-sync"),
-            ("idle-connections", "uwsgi-threads"),
-        ),
+        [
+            *_on("slow-heads", "gunicorn-sync", "gunicorn-gthread", "uwsgi-threads"),
+            *_on("slow-readers", "gunicorn-sync"),
+            *_on("idle-connections", "uwsgi-threads"),
+        ],
         "A worker or thread belongs to a client until its request is read and its reply is sent (with uWSGI until its "
         "connection closes), so slow clients hold them all. Remedy: a proxy that buffers requests and replies (nginx "
         "does), which these need in any case.",
     ),
     **dict.fromkeys(
-        (("pipelined", "uwsgi-threads"), ("pipelined", "uwsgi-gevent")),
+        _on("pipelined", "uwsgi-threads", "uwsgi-gevent"),
         "uWSGI answers the first of several requests that come in one piece, and no more. Browsers, proxies and the "
         "usual clients do not send them. Remedy: none but a proxy.",
     ),
     **dict.fromkeys(
-        (("sigint", "gunicorn-sync"), ("sigint", "gunicorn-gthread"), ("sigint", "gunicorn-gevent")),
+        _on("sigint", "gunicorn-sync", "gunicorn-gthread", "gunicorn-gevent"),
         "SIGINT is gunicorn's quick stop: what is under way is lost. Remedy: stop it with SIGTERM, as `make run-NAME` "
         "does at Ctrl-C.",
     ),
     **dict.fromkeys(
-        (("sighup", "gunicorn-gthread"), ("sighup", "gunicorn-gevent")),
+        _on("sighup", "gunicorn-gthread", "gunicorn-gevent"),
         "Each worker has a listening socket of its own (reuse_port, for even connections), and what waits in the one "
         "of a worker that is renewed is reset: some requests, once. Remedy: clients or a proxy that try again.",
     ),
     **dict.fromkeys(
-        (
-            ("few-descriptors", "gunicorn-gevent"),
-            ("few-descriptors", "gunicorn-gthread"),
-            ("few-descriptors", "uwsgi-gevent"),
-        ),
+        _on("few-descriptors", "gunicorn-gevent", "gunicorn-gthread", "uwsgi-gevent"),
         "Out of descriptors, the server's own accept loop fails: gevent logs a stack trace each time, a gthread worker "
         "ends and is replaced. Remedy: `ulimit -n` above WORKER_CONNECTIONS.",
     ),
     **dict.fromkeys(
-        [("ambiguous", stack) for stack in ("tornado", "tornado-pymongo", "uwsgi-gevent", "play", "play-blocking")],
+        _on("ambiguous", "tornado", "tornado-pymongo", "uwsgi-gevent", "play", "play-blocking"),
         "Read as RFC 9112 (2.2, 5.2) lets a server: a bare LF or CR as the end of a line, a folded line as one. "
         "Remedy: a strict proxy in front.",
     ),

@@ -158,21 +158,16 @@ class RemoteMachine(Machine):
         port = link.ask("bell", host=self.listen)
         try:
             to_server = round_trip(self.host, port)
-        except OSError as error:
-            raise BadSetting(
-                f"{self.host}:{port} on {self.address.host} cannot be reached from here ({error.strerror or error}): "
-                "set HOST to an address of it that can be, and open its firewall for this machine"
-            ) from None
+        except BadSetting as problem:
+            what_to_do = "set HOST to an address of that machine that can be, and open its firewall for this one"
+            raise BadSetting(f"{problem}: {what_to_do}") from None
         finally:
             link.ask("no_bell")
-        try:
-            to_database = round_trip(*database)
-        except OSError as error:
-            where = f"{database[0]}:{database[1]}"
-            raise BadSetting(f"{where} cannot be reached from here: {error.strerror or error}") from None
         between = link.ask("round_trip", 4 * ANSWER_TIMEOUT_S, host=database[0], port=database[1])
         return RoundTrips(
-            client_server=to_server, client_database=to_database, server_database=RoundTrip.model_validate(between)
+            client_server=to_server,
+            client_database=round_trip(*database),
+            server_database=RoundTrip.model_validate(between),
         )
 
     def machines(self, database: Database, environment: Environment) -> Machines:

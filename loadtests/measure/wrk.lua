@@ -5,7 +5,8 @@
 --   * the latencies as they were measured, without the samples that wrk adds to "correct" them.
 --
 -- wrk -s wrk.lua URL -- CONNECTIONS OF_EACH_THREAD RAMP_PATH RAMP_BODY FILE_WITH_THE_RIGHT_BODY
--- Times are in microseconds, as wrk has them; LuaJIT has no clock finer than os.clock but through its FFI.
+-- The names are those of WrkCounts (loadtests/results/counts.py). wrk's times are in microseconds; LuaJIT has no clock
+-- finer than os.clock but through its FFI.
 
 local ffi = require("ffi")
 ffi.cdef [[
@@ -145,7 +146,7 @@ local function quantiles(histogram)
       total = total + here
       weighted = weighted + here * took
       while next_wanted <= #wanted and total >= math.max(1, wanted[next_wanted] * count) do
-        points[next_wanted] = string.format("[%.4f,%d]", wanted[next_wanted], took)
+        points[next_wanted] = string.format("[%.4f,%.3f]", wanted[next_wanted], took / 1000)
         next_wanted = next_wanted + 1
       end
     end
@@ -159,9 +160,9 @@ local function object(counts)
   return "{" .. table.concat(fields, ",") .. "}"
 end
 
-local function list(values, most)
+local function list(values, format, most)
   local texts = {}
-  for i = 1, most or #values do texts[i] = string.format("%d", values[i] or 0) end
+  for i = 1, most or #values do texts[i] = string.format(format, values[i] or 0) end
   return "[" .. table.concat(texts, ",") .. "]"
 end
 
@@ -176,7 +177,7 @@ function done(summary, latency)
       most = math.max(most, window)
     end
     for n, at in ipairs(own_replies) do
-      ramp[#ramp + 1] = at - begun
+      ramp[#ramp + 1] = (at - begun) / 1e6
       sent_at[#sent_at + 1], replied_at[#replied_at + 1] = own_sent[n], at
     end
     all = all + thread:get("connections")
@@ -186,12 +187,12 @@ function done(summary, latency)
   local measured = tonumber(histogram.count)
   local removed = remove_first_replies(histogram, sent_at, replied_at)
   local points, mean = quantiles(histogram)
+  local errors = summary.errors
   io.write(string.format(
-    'SUMMARY {"requests":%d,"duration_us":%d,"bytes":%d,"connect":%d,"read":%d,"write":%d,"timeout":%d,"sent":%d,' ..
-    '"ok":%d,"wrong":%d,"statuses":%s,"windows_ok":%s,"first_replies_us":%s,"first_replies_removed":%d,' ..
-    '"measured":%d,"limit_us":%.0f,"mean_us":%.1f,"quantiles_us":[%s]}\n',
-    summary.requests, summary.duration, summary.bytes, summary.errors.connect, summary.errors.read,
-    summary.errors.write, summary.errors.timeout, sum("sent"), sum("ok"), sum("wrong"), object(status),
-    list(windows_ok, most), list(ramp), removed, measured, tonumber(histogram.limit), mean,
-    table.concat(points, ",")))
+    'SUMMARY {"replies":%d,"duration_s":%.6f,"lost":%d,"late":%d,"sent":%d,"ok":%d,"wrong_body":%d,"statuses":%s,' ..
+    '"windows_ok":%s,"first_replies_s":%s,"first_replies_removed":%d,"measured":%d,"limit_us":%.0f,"mean_ms":%.4f,' ..
+    '"quantiles":[%s]}\n',
+    summary.requests, summary.duration / 1e6, errors.connect + errors.read + errors.write, errors.timeout, sum("sent"),
+    sum("ok"), sum("wrong"), object(status), list(windows_ok, "%d", most), list(ramp, "%.6f"), removed, measured,
+    tonumber(histogram.limit), mean / 1000, table.concat(points, ",")))
 end
