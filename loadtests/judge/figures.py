@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from statistics import mean, median, quantiles
 
 from loadtests.results.cell import (
-    Alone,
     Ceiling,
     Column,
     Cost,
@@ -29,12 +28,13 @@ _LOSSES = ("refused", "reset", "closed_after_reply")
 def figures(known: Known, column: Column, counts: Counts, fair: bool) -> Figures:
     """Return everything that follows from the counts; ``fair`` says that the plan asks how evenly all were served."""
     connections, finds_something = column.connections, column.endpoint != "sleep"
+    alone = counts.alone.latencies_s
     return Figures(
         rate=rate(counts.wrk, connections),
         latency_ms=latency(counts.wrk),
         outcomes=outcomes(counts.wrk, counts.observed, connections),
         ramp=ramp(counts.wrk, connections),
-        alone_ms=alone(counts.alone),
+        alone_ms=_spread([took_s * 1000 for took_s in alone]) if len(alone) > 1 else None,
         fairness=fairness(counts.observed) if counts.observed and fair else None,
         finds=finds(counts.finds if finds_something else None, counts.wrk, connections),
         cost=costs(counts),
@@ -132,14 +132,6 @@ def finds(counted: int | None, measured: WrkCounts, connections: int) -> Finds:
         return Finds(counted=None, replies=measured.ok, sent=sent, verdict="not counted")
     verdict = "less" if counted < measured.ok else "more" if counted > sent + connections else "equal"
     return Finds.model_validate({"counted": counted, "replies": measured.ok, "sent": sent, "verdict": verdict})
-
-
-def alone(seen: Observation) -> Alone | None:
-    """Return what a single connection saw, None when too few replies came to speak of."""
-    if len(seen.latencies_s) < 2:
-        return None
-    spread = _spread([latency_s * 1000 for latency_s in seen.latencies_s])
-    return Alone(replies=len(seen.latencies_s), p10=spread.p10, p50=spread.median, p90=spread.p90)
 
 
 def costs(counts: Counts) -> Costs:

@@ -40,7 +40,7 @@ def _group(label: str, column: Column, cells: list[Cell]) -> Group:
         ok_per_s=estimate([each.rate.ok_per_s for each in figures]),
         p50_ms=over(each.latency_ms.p50 for each in figures),
         p99_ms=over(each.latency_ms.p99 for each in figures),
-        alone_ms=over(seen.p50 for seen in alone),
+        alone_ms=over(seen.median for seen in alone),
         alone_p10_ms=over(seen.p10 for seen in alone),
         cpu_ms_per_request=over(each.cost.server.cpu_ms_per_request for each in figures),
         pss_peak_bytes=over(each.cost.server.pss_peak_bytes for each in figures),

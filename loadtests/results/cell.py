@@ -113,17 +113,8 @@ class Ramp(Record):
     median_ms: Amount | None
 
 
-class Alone(Record):
-    """One connection, one request at a time, before the load: what a request costs when nobody queues. Milliseconds."""
-
-    replies: Count
-    p10: Amount
-    p50: Amount
-    p90: Amount
-
-
 class Spread(Record):
-    """Of a number for each connection."""
+    """Of one number among many."""
 
     least: Amount
     p10: Amount
@@ -139,6 +130,7 @@ class Fairness(Record):
     ramp_s: Amount
     """Until every connection had a reply, at most half of the run; replies are counted after it."""
     replies: Spread
+    """Of a connection."""
     jain: Fraction
     """Jain's index: 1 is perfectly even, 1/connections is one served alone."""
     longest_gap_ms: Amount
@@ -217,8 +209,9 @@ class Figures(Record):
     latency_ms: Latency
     outcomes: Outcomes
     ramp: Ramp
-    alone_ms: Alone | None
-    """None: too few replies to speak of."""
+    alone_ms: Spread | None
+    """One connection, one request at a time, before the load: what a request costs when nobody queues. None: too few
+    replies to speak of."""
     fairness: Fairness | None
     """None where the plan leaves it out."""
     finds: Finds

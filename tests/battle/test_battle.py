@@ -125,7 +125,7 @@ def test_a_latency_column_is_measured_with_the_delay_and_leaves_none_behind(tmp_
     battle.fight()
     plain, delayed = (cell.figures for cell in results.read(battle.folder).cells)
     assert plain.alone_ms and delayed.alone_ms and delayed.ceiling
-    assert plain.alone_ms.p50 < 15 < 30 < delayed.alone_ms.p50
+    assert plain.alone_ms.median < 15 < 30 < delayed.alone_ms.median
     assert delayed.ceiling.per_s == pytest.approx(20 / 0.030, abs=0.01)
     assert delayed.rate.ok_per_s < delayed.ceiling.per_s
     with Database(uri) as database:

@@ -9,7 +9,6 @@ import re
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from loadtests.machines.local import Machine
 from loadtests.measure import wrk
 from loadtests.measure.database import Database
 from loadtests.measure.observer import Clients, KnownLoad, observe
-from loadtests.results.cell import Cell, Column, Fairness, Figures, Outcomes
+from loadtests.results.cell import Cell, Column, Fairness
 from loadtests.results.counts import Outcome
 from loadtests.stacks.bodies import EXPECTED, PATHS
 from loadtests.stacks.catalogue import Stack
@@ -43,32 +42,21 @@ _BUSY_WITH_OTHERS = 0.1
 _TRIES = 3
 
 
-@dataclass
 class Known:
-    """What the bench made of a server, and what the server itself said of wrk's run."""
+    """What the bench made of a server, and what the server itself ``said`` of wrk's run."""
 
-    cell: Cell
-    counts: dict[str, int]
-    p50_ms: float
-    p99_ms: float
-
-    @property
-    def others(self) -> float:
-        """The share of the machine that others used meanwhile."""
-        return self.cell.figures.machine.others
-
-    @property
-    def figures(self) -> Figures:
-        return self.cell.figures
+    def __init__(self, cell: Cell, said: dict[str, Any]) -> None:
+        self.cell = cell
+        self.figures = cell.figures
+        self.outcomes = cell.figures.outcomes
+        self.counts: dict[str, int] = said["counts"]
+        self.p50_ms: float = said["p50_ms"]
+        self.p99_ms: float = said["p99_ms"]
 
     @property
     def fair(self) -> Fairness:
-        assert self.cell.figures.fairness
-        return self.cell.figures.fairness
-
-    @property
-    def outcomes(self) -> Outcomes:
-        return self.cell.figures.outcomes
+        assert self.figures.fairness
+        return self.figures.fairness
 
     @property
     def observed(self) -> dict[Outcome, int]:
@@ -93,7 +81,7 @@ def in_quiet(test: Callable[[Measure], None]) -> Callable[[Measure], None]:
 
         def measured(*arguments: Any, **how: Any) -> Known:
             known = measure(*arguments, **how)
-            others.append(known.others)
+            others.append(known.figures.machine.others)
             return known
 
         for _ in range(_TRIES):
@@ -151,7 +139,7 @@ def measure(database: Database, tmp_path: Path, start: Callable[..., Any]) -> Me
 
             bench = Bench(plan, database, Run(tmp_path), Machine(), between_stages)
             cell = measure_cell(bench, server, plan.entrants[0], 1, column, warm_up_least_s=1)
-        return Known(cell, said[1]["counts"], said[1]["p50_ms"], said[1]["p99_ms"])
+        return Known(cell, said[1])
 
     return measured
 

@@ -1,5 +1,6 @@
 """What the tests of the scenarios have in common."""
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +10,7 @@ from tests.scenarios.articles import ArticleServer
 
 @pytest.fixture
 def articles() -> Iterator[ArticleServer]:
-    server = ArticleServer()
-    server.start()
-    yield server
-    server.stop()
+    with ArticleServer() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()

@@ -43,7 +43,7 @@ def latency(results: Results, endpoint: str) -> Figure:
         ]
     )
     for entrant, column, found in measured(results, endpoint):
-        alone = typical(found, lambda cell: cell.figures.alone_ms.p50 if cell.figures.alone_ms else None)
+        alone = typical(found, lambda cell: cell.figures.alone_ms.median if cell.figures.alone_ms else None)
         known = {
             name: typical(found, partial(quantile_ms, fraction=at)) for name, at in (_BANDS | _PERCENTILES).items()
         }
