@@ -3,6 +3,7 @@
 The remedy knows the settings that were in use: it asks for nothing that was given already.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import mean
@@ -69,20 +70,9 @@ def more(*variables: str) -> Callable[[Results], str]:
 
 def with_setting(command: str, variable: str, value: str) -> str:
     """Return a make command with one variable set, in the place of the value that it has there."""
-    kept = [word for word in _words(command) if not word.startswith(f"{variable}=")]
-    return " ".join([*kept, f"{variable}={value}"])
-
-
-def _words(command: str) -> list[str]:
-    """Split at blanks outside of quotes, and keep the quotes."""
-    words, quoted = [""], False
-    for letter in command:
-        quoted ^= letter == '"'
-        if letter == " " and not quoted:
-            words.append("")
-        else:
-            words[-1] += letter
-    return words
+    # Blanks inside of quotes do not end a word.
+    words = re.findall(r'(?:[^ "]|"[^"]*")+', command)
+    return " ".join([*(word for word in words if not word.startswith(f"{variable}=")), f"{variable}={value}"])
 
 
 def _noise(results: Results) -> Iterable[str]:

@@ -234,28 +234,24 @@ def _seconds(think_time: str) -> tuple[float, float]:
     return float(least), float(most or least)
 
 
-def _think_time(text: str) -> str:
-    if not re.fullmatch(r"\d+(\.\d+)?(-\d+(\.\d+)?)?", text) or _seconds(text)[0] > _seconds(text)[1]:
-        raise argparse.ArgumentTypeError(f"must be seconds such as 2 or 1-5, not '{text}'")
-    return text
+def _checked(pattern: str, what: str, holds: Callable[[str], bool] = bool, of: type = str) -> Callable[[str], Any]:
+    """Return what reads an option whose text has this pattern, for which ``holds`` too."""
+
+    def read(text: str) -> Any:
+        if not re.fullmatch(pattern, text) or not holds(text):
+            raise argparse.ArgumentTypeError(f"must be {what}, not '{text}'")
+        return of(text)
+
+    return read
 
 
-def _rate(text: str) -> float:
-    if not re.fullmatch(r"\d+(\.\d+)?", text) or float(text) == 0:
-        raise argparse.ArgumentTypeError(f"must be requests a second, more than 0, not '{text}'")
-    return float(text)
+_think_time = _checked(
+    r"\d+(\.\d+)?(-\d+(\.\d+)?)?", "seconds such as 2 or 1-5", lambda text: _seconds(text)[0] <= _seconds(text)[1]
+)
+_rate = _checked(r"\d+(\.\d+)?", "requests a second, more than 0", lambda text: float(text) > 0, of=float)
+_digest = _checked("([0-9a-f]{64})?", "64 hexadecimal digits", lambda _: True)
 
 
-def _digest(text: str) -> str:
-    if not re.fullmatch(r"([0-9a-f]{64})?", text):
-        raise argparse.ArgumentTypeError(f"must be 64 hexadecimal digits, not '{text}'")
-    return text
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"must be an integer from {least} to {most}, not '{text}'")
-        return int(text)
-
-    return number
+def _whole(least: int, most: int) -> Callable[[str], Any]:
+    what = f"an integer from {least} to {most}"
+    return _checked("[0-9]{1,9}", what, lambda text: least <= int(text) <= most, of=int)

@@ -24,17 +24,12 @@ def single_repeat() -> Results:
 
 def without_latency_column() -> Results:
     """The usual plan, in which no latency was injected."""
-    sample = raw()
-    sample["plan"]["columns"] = [column for column in sample["plan"]["columns"] if not column["db_latency_ms"]]
-    sample["cells"] = [cell for cell in sample["cells"] if not cell["column"]["db_latency_ms"]]
-    return results_of(sample)
+    return results_of(_of_columns(delayed=False))
 
 
 def only_delayed() -> Results:
     """``make battle DB_LATENCY_MS=20``: no column without latency, no fairness."""
-    sample = raw()
-    sample["plan"]["columns"] = [column for column in sample["plan"]["columns"] if column["db_latency_ms"]]
-    sample["cells"] = [cell for cell in sample["cells"] if cell["column"]["db_latency_ms"]]
+    sample = _of_columns(delayed=True)
     for cell in sample["cells"]:
         cell["figures"]["fairness"] = None
     return results_of(sample)
@@ -107,6 +102,14 @@ def as_in_2014() -> Results:
                 )
     sample["plan"] |= {"name": "battle-2014", "rounds": 3, "entrants": entrants, "columns": columns, "measure_s": 30}
     return results_of(sample | {"cells": cells, "failed": [], "skipped": [], "command": "make battle-2014"})
+
+
+def _of_columns(delayed: bool) -> Raw:
+    sample = raw()
+    plan = sample["plan"]
+    plan["columns"] = [column for column in plan["columns"] if bool(column["db_latency_ms"]) == delayed]
+    sample["cells"] = [cell for cell in sample["cells"] if cell["column"] in plan["columns"]]
+    return sample
 
 
 def _single_repeat() -> Raw:
