@@ -71,8 +71,8 @@ def battle(name: PlanName) -> int:
                 environment = machine.describe([], database.version())
                 results = new_results(plan, environment, _typed(name))
                 if isinstance(machine, RemoteMachine):
-                    results.machines = machine.machines(database, environment)
-                    show_machines(console, results.machines)
+                    results.machines = machine.machines(database)
+                    show_machines(console, results)
             if folder is None:
                 folder = results_file.new_folder()
                 results.id = folder.name

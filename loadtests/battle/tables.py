@@ -10,7 +10,7 @@ from rich.table import Table
 from loadtests.judge.compare import METRICS, MOST_BY_OTHERS, VERDICTS, Change, floor
 from loadtests.report.answers import interval
 from loadtests.report.reading import cells
-from loadtests.results.battle import Estimate, Machines, Ranked, Results
+from loadtests.results.battle import Estimate, Ranked, Results
 from loadtests.results.cell import Cell
 
 _CLASSES = {"wrong_body": "wrong body", "refused": "refused", "reset": "reset", "timeout": "timed out"}
@@ -41,18 +41,20 @@ def show_doubts(console: Console, results: Results) -> None:
         console.print(f"! {doubt}", style="yellow")
 
 
-def show_machines(console: Console, machines: Machines) -> None:
+def show_machines(console: Console, results: Results) -> None:
     """Print which machine does what, how far apart they are, and what others can reach now."""
-    server, database, trips = machines.server, machines.database, machines.round_trip_ms
+    machines, cpus = results.machines, results.environment.cpus_usable
+    assert machines, "there are several"
+    database, trips = machines.database, machines.round_trip_ms
     console.print(
-        f"load from {machines.client.name}, server on {server.name} ({server.cpus_usable} CPUs), "
+        f"load from {machines.client_name}, server on {machines.server_name} ({cpus} CPUs), "
         f"database on {(database and database.name) or 'a machine that it does not name'}; round trips: "
         f"load to server {trips.client_server.median} ms, "
         f"server to database {trips.server_database.median} ms",
         soft_wrap=True,
     )
     console.print(
-        f"The stacks listen at {server.listens_at}: while the battle lasts, whoever reaches that address is served.",
+        f"The stacks listen at {machines.listens_at}: while the battle lasts, whoever reaches that address is served.",
         style="yellow",
         soft_wrap=True,
     )

@@ -124,7 +124,7 @@ def _pin(results: Results) -> str:
 
 
 def _two_checkouts(results: Results) -> Iterable[str]:
-    if results.machines and results.machines.client.git != results.machines.server.git:
+    if results.machines and results.machines.client.git != results.environment.git:
         yield "The repository on the server's machine is not the same as here: its stacks may differ."
 
 

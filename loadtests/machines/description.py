@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from loadtests.machines.placement import usable_cpus
-from loadtests.results.battle import Environment, Git, Limits
+from loadtests.results.battle import Environment, Git
 from loadtests.settings import ROOT
 from loadtests.stacks.catalogue import App
 from loadtests.stacks.toolchain import environment
@@ -33,11 +33,11 @@ def describe(apps: Iterable[App], mongod_version: str) -> Environment:
         kernel=platform.release(),
         machine=platform.machine(),
         virtual=bool(re.search(r"^flags\s*:.*\bhypervisor\b", cpuinfo, re.MULTILINE)),
-        limits=Limits(
-            open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
-            somaxconn=_number("/proc/sys/net/core/somaxconn"),
-            local_ports=_local_ports(),
-        ),
+        limits={
+            "open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+            "somaxconn": _number("/proc/sys/net/core/somaxconn"),
+            "local_ports": _local_ports(),
+        },
         git=git_state(),
         locks=_locks(apps),
         versions={

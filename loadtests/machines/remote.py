@@ -24,7 +24,7 @@ from loadtests.machines.local import Machine
 from loadtests.machines.round_trip import round_trip
 from loadtests.measure.database import Database
 from loadtests.measure.watch import Watch
-from loadtests.results.battle import Environment, Machines, OneOfThree, RoundTrip, RoundTrips
+from loadtests.results.battle import Environment, Machines, RoundTrip, RoundTrips
 from loadtests.results.counts import MachineTimes, Usage
 from loadtests.settings import BadSetting, is_loopback
 from loadtests.stacks.catalogue import App, Stack
@@ -170,11 +170,13 @@ class RemoteMachine(Machine):
             server_database=RoundTrip.model_validate(between),
         )
 
-    def machines(self, database: Database, environment: Environment) -> Machines:
-        """Return who does what; ``environment`` describes the server's machine. Raises as ``round_trips`` does."""
+    def machines(self, database: Database) -> Machines:
+        """Return who does what. Raises as ``round_trips`` does."""
         return Machines(
-            client=_one_of_three(socket.gethostname(), describe([], ""), None),
-            server=_one_of_three(self.name, environment, self.listen),
+            client_name=socket.gethostname(),
+            client=describe([], ""),
+            server_name=self.name,
+            listens_at=self.listen,
             database=database.host(),
             round_trip_ms=self.round_trips(database.address()),
         )
@@ -201,11 +203,6 @@ class RemoteMachine(Machine):
             else:
                 self._link = link
                 return link
-
-
-def _one_of_three(name: str, environment: Environment, listens_at: str | None) -> OneOfThree:
-    known = environment.model_dump(include={"cpu_model", "cpus_usable", "memory_bytes", "kernel", "git"})
-    return OneOfThree(name=name, listens_at=listens_at, **known)
 
 
 def machine_from_environment() -> Machine:

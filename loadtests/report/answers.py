@@ -11,6 +11,7 @@ from loadtests.report.reading import (
     delayed_columns,
     entrants,
     group,
+    group_of,
     in_words,
     measured_endpoints,
     ranking,
@@ -98,7 +99,7 @@ def _headline(results: Results, column: Column) -> str:
     best = leaders(results, column)
     if not best:
         return ""
-    groups = {row.entrant: _group(results, row.entrant, column) for row in rows}
+    groups = {row.entrant: group_of(results, row.entrant, column) for row in rows}
     where = in_words(column)
     start = f"{where[0].upper()}{where[1:]}: "
     rates = [groups[name].ok_per_s.median for name in best]
@@ -124,7 +125,7 @@ def _fast_database(results: Results) -> Answer:
     best = leaders(results, first)
     if not best:
         return Answer(case, [], "Not measured yet.")
-    costs = {name: found.median for name in best if (found := _group(results, name, first).cpu_ms_per_request)}
+    costs = {name: found.median for name in best if (found := group_of(results, name, first).cpu_ms_per_request)}
     cheapest = min(costs, key=lambda name: costs[name], default=None)
     why = _why(best, first)
     if cheapest and len(best) > 1:
@@ -144,7 +145,7 @@ def _slow_database(results: Results) -> Answer:
     held = [
         name
         for row in ranking(results, slowest).rows
-        if "pool too small" in _group(results, name := row.entrant, slowest).bottlenecks and name not in best
+        if "pool too small" in group_of(results, name := row.entrant, slowest).bottlenecks and name not in best
     ]
     why = _why(best, slowest)
     if held:
@@ -227,12 +228,6 @@ def _fails(results: Results, name: str, column: Column) -> bool:
 def _left_out(results: Results, column: Column) -> str:
     failing = [row.entrant for row in ranking(results, column).rows if _fails(results, row.entrant, column)]
     return f" Left out, since they failed more than one request in a thousand: {joined(failing)}." if failing else ""
-
-
-def _group(results: Results, name: str, column: Column) -> Group:
-    found = group(results, name, column)
-    assert found, "a ranked entrant has a group"
-    return found
 
 
 def _count(repeats: list[int]) -> str:

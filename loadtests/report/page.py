@@ -186,7 +186,7 @@ def _environment(results: Results) -> Table:
         ["Memory", f"{known.memory_bytes / 1e9:.0f} GB"],
         ["Kernel", f"{known.kernel} {known.machine}"],
         ["Frequency governor", known.governor or "not known"],
-        *([f"Limit: {name.replace('_', ' ')}", str(value)] for name, value in known.limits),
+        *([f"Limit: {name.replace('_', ' ')}", str(value)] for name, value in known.limits.items()),
         ["Commit", git.commit + (", with uncommitted changes" if git.uncommitted_changes else "")],
         *([name, version] for name, version in sorted(known.versions.items())),
         *([f"{path} (SHA-256)", digest] for path, digest in sorted(known.locks.items())),

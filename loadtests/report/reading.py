@@ -28,6 +28,13 @@ def group(results: Results, label: str, column: Column) -> Group | None:
     return next((each for each in results.summary.groups if (each.entrant, each.column) == (label, column)), None)
 
 
+def group_of(results: Results, label: str, column: Column) -> Group:
+    """Return the group of an entrant that was measured there."""
+    found = group(results, label, column)
+    assert found, "what was measured is in a group"
+    return found
+
+
 def ranking(results: Results, column: Column) -> Ranked:
     """Return the ranked column, without a row where nothing of it was measured."""
     return next(ranked for ranked in results.summary.ranking if ranked.column == column)

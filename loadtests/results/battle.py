@@ -30,12 +30,6 @@ class Git(Record):
     uncommitted_changes: bool
 
 
-class Limits(Record):
-    open_files: Count
-    somaxconn: int | None
-    local_ports: int | None
-
-
 class Environment(Record):
     """The machine that the server runs on, and the versions of everything."""
 
@@ -48,7 +42,8 @@ class Environment(Record):
     machine: str
     virtual: bool
     """The CPU says that a hypervisor is below."""
-    limits: Limits
+    limits: dict[str, int | None]
+    """How many files may be open, how long a queue of connections may be, how many ports connections can come from."""
     git: Git | None
     locks: dict[str, str]
     """SHA-256 of each lock file, by path."""
@@ -213,19 +208,6 @@ class Summary(Record):
     ranking: list[Ranked]
 
 
-class OneOfThree(Record):
-    """A machine of a battle on several."""
-
-    name: str
-    cpu_model: str
-    cpus_usable: Positive
-    memory_bytes: Count
-    kernel: str
-    git: Git | None
-    listens_at: str | None = None
-    """The server's: the address that the stacks were reached at."""
-
-
 class DatabaseMachine(Record):
     """What mongod says of its machine."""
 
@@ -253,8 +235,12 @@ class RoundTrips(Record):
 class Machines(Record):
     """Who did what, and how far apart they are."""
 
-    client: OneOfThree
-    server: OneOfThree
+    client_name: str
+    client: Environment
+    server_name: str
+    """`environment` tells what it is."""
+    listens_at: str
+    """The address that the stacks were reached at."""
     database: DatabaseMachine | None
     """None: it does not say."""
     round_trip_ms: RoundTrips

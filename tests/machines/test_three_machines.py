@@ -40,7 +40,7 @@ def test_the_bench_runs_here_and_the_stack_there(network: Network) -> None:
     results = battle.results()
     machines = results.machines
     assert machines and machines.database
-    assert machines.server.listens_at == network.server.address
+    assert machines.listens_at == network.server.address
     assert machines.database.cpus_online == os.cpu_count()
     for _, trip in machines.round_trip_ms:
         assert 0 < trip.least <= trip.median <= trip.most

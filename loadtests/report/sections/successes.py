@@ -3,7 +3,16 @@
 from loadtests.report import article
 from loadtests.report.answers import interval, per_s
 from loadtests.report.drawing import charts
-from loadtests.report.reading import DOCUMENTS, columns, entrants, failed_by_class, group, in_words, ranking, requests
+from loadtests.report.reading import (
+    DOCUMENTS,
+    columns,
+    entrants,
+    failed_by_class,
+    group_of,
+    in_words,
+    ranking,
+    requests,
+)
 from loadtests.report.sections.exhibit import (
     Figure,
     Legend,
@@ -18,7 +27,7 @@ from loadtests.report.sections.exhibit import (
     row,
     which_lines,
 )
-from loadtests.results.battle import Entrant, Group, Results
+from loadtests.results.battle import Entrant, Results
 from loadtests.results.cell import Column
 
 _WHAT_THE_MARKS_ARE = "= is a tie; ≥ a lower bound: the load generator or the database was the limit, not the stack."
@@ -30,7 +39,7 @@ def ranking_of(results: Results, endpoint: str) -> Figure:
     by_label = {entrant.label: entrant for entrant in entrants(results)}
     rows, table = [], Table(["rank", "stack", "right replies/s", "95 % interval", "ties with"])
     for place in ranking(results, column).rows:
-        found = _group(results, place.entrant, column)
+        found = group_of(results, place.entrant, column)
         rank = f"{place.rank}{'=' if place.ties_with else ''}"
         line = _rate(results, by_label[place.entrant], column)
         rows.append(line | {"entrant": f"{rank}  {place.entrant}"})
@@ -53,7 +62,7 @@ def successes(results: Results, endpoint: str) -> Figure:
     """Draw right replies a second by stack and connections."""
     rows, table = [], Table(["stack", "connections", "right replies/s", "95 % interval", "2014, other machines"])
     for entrant, column, _ in measured(results, endpoint):
-        found = _group(results, entrant.label, column)
+        found = group_of(results, entrant.label, column)
         line = _rate(results, entrant, column)
         rows.append(line)
         old = number(line["article_per_s"])
@@ -101,7 +110,7 @@ def failures(results: Results, endpoint: str) -> Figure:
 
 
 def _rate(results: Results, entrant: Entrant, column: Column) -> Row:
-    found = _group(results, entrant.label, column)
+    found = group_of(results, entrant.label, column)
     rate, old = found.ok_per_s, in_2014(results, entrant, column)
     article_per_s = article.right_per_s(old) if old else None
     return row(
@@ -119,9 +128,3 @@ def _rate(results: Results, entrant: Entrant, column: Column) -> Row:
 
 def _grey(rows: list[Row]) -> Legend:
     return [("article", "2014, other machines")] if any(line["article_per_s"] for line in rows) else []
-
-
-def _group(results: Results, label: str, column: Column) -> Group:
-    found = group(results, label, column)
-    assert found, "what was measured is in a group"
-    return found
