@@ -4,11 +4,12 @@ import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from loadtests.faults.cases import CASES, HOLDS, NOT_APPLICABLE, PROPERTY
 from loadtests.faults.soak import Sample, told
 from loadtests.results.file import write_whole
+from loadtests.results.words import Table
 from loadtests.settings import RESULTS, ROOT, BadSetting
 from loadtests.stacks.catalogue import stacks
 
@@ -23,13 +24,6 @@ _ABOUT_SOAKS = (
     "and by +30 MB an hour in two soaks: ten minutes are not enough for V8's heap to settle."
 )
 _SIGNS = {HOLDS: "holds", NOT_APPLICABLE: "–"}
-
-
-class Table(NamedTuple):
-    """Head and rows, as the report's tables have them."""
-
-    head: list[str]
-    rows: list[list[str]]
 
 
 def write_document() -> int:
@@ -47,13 +41,13 @@ def write_document() -> int:
         [
             f"`make faults` on {machine['cpus_usable']} CPUs ({machine['cpu_model']}), mongod "
             f"{machine['versions']['mongod']}, two stacks at a time, in {result['took_s'] / 60:.0f} minutes.",
-            markdown(matrix(result["rows"])),
+            matrix(result["rows"]).markdown(),
             numbered(result["rows"]),
             "## What was seen",
             seen(result["rows"]),
             "## Ten minutes of steady load",
             _ABOUT_SOAKS,
-            markdown(Table(["stack", "seen"], [[f"`{soak['stack']}`", soak["told"]] for soak in result["soaks"]])),
+            Table(["stack", "seen"], [[f"`{soak['stack']}`", soak["told"]] for soak in result["soaks"]]).markdown(),
         ]
     )
     write_whole(_PAGE, f"{before}<!-- tables -->\n\n{tables}\n")
@@ -103,13 +97,8 @@ def seen(rows: Sequence[Row]) -> str:
         lines = [[f"`{row['stack']}`", *_seen(row)] for row in rows if row["case"] == case.name]
         if lines:
             title = f"{case.title[0].upper()}{case.title[1:]}"
-            parts.append(f"### {title}\n\n{markdown(Table(['stack', 'seen', 'memory'], lines))}")
+            parts.append(f"### {title}\n\n{Table(['stack', 'seen', 'memory'], lines).markdown()}")
     return "\n\n".join(parts)
-
-
-def markdown(table: Table) -> str:
-    lines = [table.head, ["---"] * len(table.head), *table.rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _sign(row: Row | None, numbers: dict[str, str]) -> str:

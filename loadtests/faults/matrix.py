@@ -10,7 +10,7 @@ from typing import Any
 
 from loadtests.faults.arena import Arena, DoesNotApply, Finding
 from loadtests.faults.cases import BROKEN, CASES, HOLDS, NOT_APPLICABLE, PROPERTY, Case, exception
-from loadtests.faults.document import markdown, matrix, numbered, seen
+from loadtests.faults.document import matrix, numbered, seen
 from loadtests.machines.description import describe
 from loadtests.results.file import write_whole, writing
 from loadtests.results.words import minutes
@@ -65,7 +65,7 @@ def faults() -> int:
         "rows": rows,
     }
     write_whole(folder / f"{name}.json", json.dumps(result, indent=1) + "\n")
-    write_whole(folder / f"{name}.md", "\n\n".join([markdown(matrix(rows)), numbered(rows), seen(rows)]) + "\n")
+    write_whole(folder / f"{name}.md", "\n\n".join([matrix(rows).markdown(), numbered(rows), seen(rows)]) + "\n")
     broken = [row for row in rows if row["verdict"] == BROKEN]
     for row in broken:
         print(f"! {row['stack']}, {row['title']}: {'; '.join(row['finding']['broken'])}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtests.results.counts import WrkCounts
+from loadtests.settings import ROOT
 from loadtests.stacks.processes import die_with_parent, pinned_to
 
 _SCRIPT = Path(__file__).with_name("wrk.lua")
@@ -70,34 +71,52 @@ def run(
         command = load.command(url)
         command[1:1] = ["-s", str(_SCRIPT)]
         command += ["--", str(of_each_thread), RAMP_PATH, RAMP_BODY, str(body)]
-        with Path(folder, "output").open("w+b") as output:
-            process = subprocess.Popen(
-                [*die_with_parent("KILL"), *pinned_to(cpus), *command],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **(environment or {})},
-            )
-            usage = _wait(process, load, meanwhile, interval_s)
-            output.seek(0)
-            text = output.read().decode(errors="replace")
+        tables, summary, usage = run_script(
+            [*pinned_to(cpus), *command], load.duration_s, environment, meanwhile, interval_s
+        )
+    return _counts(summary, load.command(url), load, tables, usage)
+
+
+def run_script(
+    command: Sequence[str],
+    duration_s: int,
+    environment: Mapping[str, str] | None = None,
+    meanwhile: Callable[[int], None] | None = None,
+    interval_s: float = 1.0,
+) -> tuple[str, dict[str, Any], resource.struct_rusage]:
+    """Run a command of wrk with a script that ends with a line ``SUMMARY {...}``.
+
+    Return what it said before that line, what is in it, and what wrk has used. Raises WrkFailed.
+    """
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            [*die_with_parent("KILL"), *command],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+        )
+        usage = _wait(process, duration_s, meanwhile, interval_s)
+        output.seek(0)
+        text = output.read().decode(errors="replace")
     tables, _, summary = text.partition("SUMMARY ")
     if process.returncode < 0:
         raise WrkFailed(f"wrk was killed by {signal.Signals(-process.returncode).name}")
     if process.returncode or not summary:
         raise WrkFailed(f"wrk ended with status {process.returncode}: {' '.join(text.strip().splitlines()[-1:])}")
-    return _counts(json.loads(summary), load.command(url), load, tables, usage)
+    return tables, json.loads(summary), usage
 
 
 def _wait(
-    process: "subprocess.Popen[bytes]", load: Load, meanwhile: Callable[[int], None] | None, interval_s: float
+    process: "subprocess.Popen[bytes]", duration_s: int, meanwhile: Callable[[int], None] | None, interval_s: float
 ) -> resource.struct_rusage:
-    deadline = time.monotonic() + load.duration_s + _GRACE_S
+    deadline = time.monotonic() + duration_s + _GRACE_S
     ended = os.pidfd_open(process.pid)
     try:
         while not select.select([ended], [], [], interval_s)[0]:
             if time.monotonic() > deadline:
-                raise WrkFailed(f"wrk did not end {_GRACE_S} s after its {load.duration_s} s")
+                raise WrkFailed(f"wrk did not end {_GRACE_S} s after its {duration_s} s")
             if meanwhile:
                 meanwhile(process.pid)
     except BaseException:

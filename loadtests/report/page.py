@@ -21,11 +21,12 @@ from loadtests.report.reading import (
     measured_endpoints,
 )
 from loadtests.report.sections import cost, latency, slow_database, successes
-from loadtests.report.sections.exhibit import Figure, Table, megabytes
+from loadtests.report.sections.exhibit import Figure, megabytes
 from loadtests.report.sections.in_2014 import in_2014
 from loadtests.results import file as results_file
 from loadtests.results.battle import Entrant, Git, Results
 from loadtests.results.cell import Column
+from loadtests.results.words import Table
 from loadtests.settings import ROOT
 
 NAME = "report.html"

@@ -1,4 +1,21 @@
-"""Figures as a person says them."""
+"""Figures as a person says them, and tables of them."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Table:
+    """A heading for each column, and rows of as many texts."""
+
+    head: list[str]
+    rows: list[list[str]] = field(default_factory=list)
+
+    def add(self, *texts: str) -> None:
+        self.rows.append(list(texts))
+
+    def markdown(self) -> str:
+        lines = [self.head, ["---"] * len(self.head), *self.rows]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def minutes(seconds: float) -> str:

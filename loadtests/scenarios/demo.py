@@ -4,17 +4,15 @@ A reply takes a second in which nothing is done but waiting; how many come depen
 servers, real wrk, and before each run Little's law says what it will give.
 """
 
-import json
 import shlex
-import subprocess
 from dataclasses import dataclass
 
-from loadtests.measure.wrk import WrkFailed
+from loadtests.measure.wrk import run_script
 from loadtests.settings import ROOT
 from loadtests.signals import stopped_by_signals
 from loadtests.stacks import toolchain
 from loadtests.stacks.catalogue import named
-from loadtests.stacks.processes import die_with_parent, session_members, stat
+from loadtests.stacks.processes import session_members, stat
 from loadtests.stacks.server import Server
 from shared.mongod import free_port
 from shared.system_packages import require
@@ -23,8 +21,6 @@ from shared.system_packages import require
 TOLERANCE = 0.1
 _FAILED = 1
 _SLEEP_S = 1.0
-# wrk ends by itself after its duration; one that does not is stuck.
-_GRACE_S = 15
 # /sleep needs no database, and no server needs one to start.
 _NO_DATABASE = "mongodb://127.0.0.1:27017"
 _SCRIPT = "loadtests/scenarios/last_reply.lua"
@@ -180,18 +176,6 @@ def _tell(number: int, run: Run) -> Heard:
 
 
 def _heard(run: Run, command: list[str], server: Server) -> Heard:
-    try:
-        done = subprocess.run(
-            [*die_with_parent("KILL"), *command],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=run.duration_s + _GRACE_S,
-        )
-    except subprocess.TimeoutExpired:
-        raise WrkFailed(f"wrk did not end {_GRACE_S} s after its {run.duration_s} s") from None
-    summary = next((line for line in done.stdout.splitlines() if line.startswith("SUMMARY ")), None)
-    if done.returncode or summary is None:
-        raise WrkFailed(f"wrk ended with status {done.returncode}: {' '.join(done.stderr.split())}")
+    _, summary, _ = run_script(command, run.duration_s)
     threads = sum(found.threads for pid in session_members(server.session) if (found := stat(pid)))
-    return Heard(**json.loads(summary.removeprefix("SUMMARY ")), threads=threads)
+    return Heard(**summary, threads=threads)

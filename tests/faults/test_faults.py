@@ -98,7 +98,7 @@ def test_the_table_has_a_sign_for_each_verdict(row: dict[str, Any], sign: str) -
     table = document.matrix([row])
     assert table.head == ["what happens", "node"]
     assert table.rows == [[CASES["sigterm"].title, sign]]
-    assert document.markdown(table).count("\n") == 2
+    assert table.markdown().count("\n") == 2
 
 
 def test_a_soak_tells_what_grows() -> None:

@@ -7,7 +7,6 @@ from loadtests.report.reading import DOCUMENTS, columns, in_words, measured_endp
 from loadtests.report.sections.exhibit import (
     MEGABYTE,
     Figure,
-    Table,
     capital,
     drawn,
     measured,
@@ -20,6 +19,7 @@ from loadtests.report.sections.exhibit import (
 )
 from loadtests.results.battle import Results
 from loadtests.results.cell import Cell
+from loadtests.results.words import Table
 
 
 def processor_time(results: Results, endpoint: str) -> Figure:

@@ -10,21 +10,11 @@ from loadtests.report.drawing.svg import Chart
 from loadtests.report.reading import cells, columns, entrants, in_words, measured_endpoints, ranking
 from loadtests.results.battle import Entrant, Results
 from loadtests.results.cell import Cell, Column
+from loadtests.results.words import Table
 
 Row = dict[str, Any]
 MEGABYTE = 1_000_000
 Legend = list[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A heading for each column, and rows of as many texts."""
-
-    head: list[str]
-    rows: list[list[str]] = field(default_factory=list)
-
-    def add(self, *texts: str) -> None:
-        self.rows.append(list(texts))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from loadtests.report import article
 from loadtests.report.drawing import charts
-from loadtests.report.sections.exhibit import Figure, Table, drawn, number
+from loadtests.report.sections.exhibit import Figure, drawn, number
+from loadtests.results.words import Table
 
 
 def in_2014(document: str) -> Figure:

@@ -8,7 +8,6 @@ from loadtests.report.drawing import charts
 from loadtests.report.reading import DOCUMENTS, columns, measured_endpoints, quantile_ms, typical
 from loadtests.report.sections.exhibit import (
     Figure,
-    Table,
     capital,
     drawn,
     in_2014,
@@ -21,6 +20,7 @@ from loadtests.report.sections.exhibit import (
     which_lines,
 )
 from loadtests.results.battle import Results
+from loadtests.results.words import Table
 
 _PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
 _BANDS = {"p0": 0.0, "p10": 0.1, "p25": 0.25, "p75": 0.75}

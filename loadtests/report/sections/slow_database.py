@@ -3,9 +3,10 @@
 from loadtests.report.answers import per_s
 from loadtests.report.drawing import charts
 from loadtests.report.reading import DOCUMENTS, cells, delayed_columns, group
-from loadtests.report.sections.exhibit import Figure, Row, Table, capital, drawn, models, number, ordered, row
+from loadtests.report.sections.exhibit import Figure, Row, capital, drawn, models, number, ordered, row
 from loadtests.results.battle import Entrant, Results
 from loadtests.results.cell import Column
+from loadtests.results.words import Table
 
 _POINTS = 40
 # Room above what was measured, so that a ceiling that is out of reach is seen to be so.

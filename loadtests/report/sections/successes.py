@@ -17,7 +17,6 @@ from loadtests.report.sections.exhibit import (
     Figure,
     Legend,
     Row,
-    Table,
     capital,
     drawn,
     in_2014,
@@ -29,6 +28,7 @@ from loadtests.report.sections.exhibit import (
 )
 from loadtests.results.battle import Entrant, Results
 from loadtests.results.cell import Column
+from loadtests.results.words import Table
 
 _WHAT_THE_MARKS_ARE = "= is a tie; ≥ a lower bound: the load generator or the database was the limit, not the stack."
 
