@@ -103,13 +103,8 @@ def compare_two() -> int:
 
 
 def report() -> int:
-    """Write report.html beside the results that RESULTS names and print its path. Raises BadSetting."""
-    folder = results_file.find(os.environ.get("RESULTS") or "latest")
-    try:
-        print(_write_report(folder))
-    except CannotWrite as problem:
-        print(problem, file=sys.stderr)
-        return _FAILED
+    """Write report.html beside the results that RESULTS names and print its path. Raises BadSetting, CannotWrite."""
+    print(_write_report(results_file.find(os.environ.get("RESULTS") or "latest")))
     return 0
 
 

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -55,9 +55,6 @@ class Finding:
     def require(self, holds: bool, promise: str) -> None:
         if not holds:
             self.broken.append(promise)
-
-    def as_result(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class Arena:
@@ -169,8 +166,7 @@ class Watched:
 
     def require_normal(self, finding: Finding) -> None:
         """Require that it answers soon, and ``require_unharmed``."""
-        healthy_s = seconds_until(lambda: status_of(self._server, "/mongo", 3)[0] == 200, HEALTHY_WITHIN_S)
-        finding.require(healthy_s is not None, f"not healthy {HEALTHY_WITHIN_S:.0f} s after the fault's end")
+        require_healthy(self._server, finding)
         self.require_unharmed(finding)
 
     def require_unharmed(self, finding: Finding) -> None:
@@ -183,6 +179,13 @@ class Watched:
 
     def _pss_bytes(self) -> int:
         return sum(pss_bytes(process.pid) or 0 for process in self._server.processes())
+
+
+def require_healthy(server: Server, finding: Finding, after: str = "the fault's end") -> float | None:
+    """Require that it answers soon; return the seconds that took, None where it did not."""
+    healthy_s = seconds_until(lambda: status_of(server, "/mongo", 3)[0] == 200, HEALTHY_WITHIN_S)
+    finding.require(healthy_s is not None, f"not healthy {HEALTHY_WITHIN_S:.0f} s after {after}")
+    return None if healthy_s is None else round(healthy_s, 2)
 
 
 def require_clean_log(arena: Arena, finding: Finding) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from loadtests.faults.arena import Arena, DoesNotApply, Finding
@@ -90,7 +91,7 @@ def run_case(case: Case, stack: Stack, arena: Arena) -> dict[str, Any]:
     why = exception(case, stack)
     verdict = HOLDS if not finding.broken else PROPERTY if why else BROKEN
     row = _row(stack, case, verdict, why if verdict == PROPERTY else None)
-    return {**row, "finding": finding.as_result(), "took_s": round(time.monotonic() - begun, 1)}
+    return {**row, "finding": asdict(finding), "took_s": round(time.monotonic() - begun, 1)}
 
 
 def faults_of(stack: Stack) -> int:

@@ -16,6 +16,7 @@ from loadtests.faults.arena import (
     Finding,
     judge,
     require_clean_log,
+    require_healthy,
     seconds_until,
     status_of,
 )
@@ -35,14 +36,12 @@ def not_there_at_start(arena: Arena) -> Finding:
     with arena.server(database=False, DB_TIMEOUT_MS="10000") as server:
         answers = [status_of(server, path) for path in ("/mongo", "/mongo_big")]
         arena.start_database()
-        healthy_s = seconds_until(lambda: status_of(server, "/mongo")[0] == 200, HEALTHY_WITHIN_S)
         finding = Finding(seen="")
+        healthy_s = finding.normal_after_s = require_healthy(server, finding, "the database came")
         longest_s = max(took_s for _, took_s in answers)
         finding.require(all(status == 503 for status, _ in answers), f"answered {[status for status, _ in answers]}")
         finding.require(longest_s <= GRACE_S, f"503 only after {longest_s:.1f} s")
-        finding.require(healthy_s is not None, f"not healthy {HEALTHY_WITHIN_S:.0f} s after the database came")
         finding.longest_s = round(longest_s, 2)
-        finding.normal_after_s = None if healthy_s is None else round(healthy_s, 2)
         finding.seen = f"starts, 503 within {longest_s:.1f} s" + (
             f", normal after {healthy_s:.1f} s" if healthy_s is not None else ""
         )

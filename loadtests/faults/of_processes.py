@@ -13,12 +13,12 @@ import psutil
 from loadtests.faults.arena import (
     CLIENTS,
     GRACE_S,
-    HEALTHY_WITHIN_S,
     Arena,
     DoesNotApply,
     Finding,
     judge,
     require_clean_log,
+    require_healthy,
     seconds_until,
     status_of,
     told,
@@ -164,12 +164,10 @@ def few_descriptors(arena: Arena) -> Finding:
             held = crowd.open
             with arena.load(server, clients=2, fresh=True, timeout_s=2) as load:
                 load.wait_until(2)
-        healthy_s = seconds_until(lambda: status_of(server, "/mongo", 3)[0] == 200, HEALTHY_WITHIN_S)
         finding = Finding(seen="", outcomes=judge(load.requests, 0).outcomes)
-        finding.require(healthy_s is not None, f"not healthy {HEALTHY_WITHIN_S:.0f} s after the clients left")
+        finding.normal_after_s = require_healthy(server, finding, "the clients left")
         finding.require("500" not in finding.outcomes, "500 instead of 503")
         watched.require_unharmed(finding)
-        finding.normal_after_s = None if healthy_s is None else round(healthy_s, 2)
         finding.seen = f"{held} held on, others: {told(finding) or 'normal at once'}"
         return finding
 

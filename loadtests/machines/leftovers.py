@@ -13,9 +13,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
 
-from loadtests.results.file import write_whole
+from loadtests.results.file import write_whole, writing
 from loadtests.settings import BadSetting
 from loadtests.stacks.processes import all_pids, stat
 
@@ -54,8 +53,11 @@ class Run:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock. Raises BadSetting when another battle holds it."""
-    with _open_lock(folder) as lock:
+    """Hold the folder's lock. Raises BadSetting when another battle holds it, CannotWrite."""
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -113,11 +115,3 @@ def _wait_until_gone(pids: list[int]) -> None:
 
 def _boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def _open_lock(folder: Path) -> TextIO:
-    try:
-        folder.mkdir(exist_ok=True)
-        return (folder / ".lock").open("w")
-    except OSError as error:
-        raise BadSetting(f"{folder} cannot be written to: {error.strerror}") from None

@@ -21,7 +21,7 @@ from loadtests.results import file as results
 from loadtests.results.battle import Entrant
 from loadtests.results.cell import Column
 from loadtests.results.file import CannotWrite
-from loadtests.settings import ROOT, BadSetting
+from loadtests.settings import ROOT
 from shared import mongod
 from shared.mongod import Mongod, free_port
 from shared.seed import seed
@@ -271,7 +271,7 @@ def test_results_that_cannot_be_written_are_said_in_one_line(tmp_path: Path, uri
 
 def test_a_folder_that_is_no_folder_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("")
-    with pytest.raises(BadSetting, match="cannot be written to"), leftovers.alone(tmp_path / "results"):
+    with pytest.raises(CannotWrite, match="cannot be written to"), leftovers.alone(tmp_path / "results"):
         pass
     with pytest.raises(CannotWrite, match="cannot be written to"):
         results.new_folder(tmp_path / "results")

@@ -132,10 +132,11 @@ def measure(database: Database, tmp_path: Path, start: Callable[..., Any]) -> Me
         with start(plan.stacks[behaviour], **(settings or {})) as server:
 
             def between_stages(what: str) -> None:
-                # What the server counted before wrk's run is read and forgotten, and read again after it.
-                if "connections for" in what or (said and len(said) < 2):
+                # What the server counted before wrk's last run is read and forgotten, and read again after it.
+                begins = "connections for" in what
+                if begins or len(said) == 1:
                     with urllib.request.urlopen(f"{server.url}/counts") as reply:
-                        said.append(json.load(reply))
+                        said[:] = [*([] if begins else said), json.load(reply)]
 
             bench = Bench(plan, database, Run(tmp_path), Machine(), between_stages)
             cell = measure_cell(bench, server, plan.entrants[0], 1, column, warm_up_least_s=1)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def test_a_broken_promise_is_named(requests: list[Request], broken: list[str]) -
 
 
 def row_of(verdict: str, why: str | None = None, **finding: Any) -> dict[str, Any]:
-    found = Finding(seen="seen so", **finding).as_result() if verdict != NOT_APPLICABLE else None
+    found = asdict(Finding(seen="seen so", **finding)) if verdict != NOT_APPLICABLE else None
     return {"stack": "node", "case": "sigterm", "title": "", "verdict": verdict, "why": why, "finding": found}
 
 
