@@ -7,15 +7,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-from loadtests.faults.arena import (
-    GRACE_S,
-    Arena,
-    Finding,
-    judge,
-    seconds_until,
-    status_of,
-    told,
-)
+from loadtests.faults.arena import GRACE_S, Arena, Finding, judge, seconds_until, status_of, told
 from loadtests.faults.crowd import Crowd
 from loadtests.measure.database import Database
 from loadtests.measure.observer import ask_once

@@ -57,10 +57,7 @@ def rate(measured: WrkCounts, connections: int) -> Rate:
     begin = min(int(max(measured.first_replies_s) / WINDOW_S) + 1, half) if ramped_up else half
     steady = _without_pause_before_next_burst(whole[begin:], quantile_ms(measured, 0.5) / 1000)
     steady_s = len(steady) * WINDOW_S
-    return Rate(
-        ok_per_s=round(sum(steady) / steady_s, 2),
-        steady_s=round(steady_s, 1),
-    )
+    return Rate(ok_per_s=round(sum(steady) / steady_s, 2), steady_s=round(steady_s, 1))
 
 
 def ramp(measured: WrkCounts, connections: int) -> Ramp:

@@ -39,16 +39,8 @@ class Load:
 
     def command(self, url: str) -> list[str]:
         """Return the command line as a person would type it."""
-        return [
-            "wrk",
-            f"-t{self.threads}",
-            f"-c{self.connections}",
-            f"-d{self.duration_s}s",
-            "--timeout",
-            f"{self.timeout_s}s",
-            "--latency",
-            url,
-        ]
+        size = (f"-t{self.threads}", f"-c{self.connections}", f"-d{self.duration_s}s")
+        return ["wrk", *size, "--timeout", f"{self.timeout_s}s", "--latency", url]
 
 
 def run(

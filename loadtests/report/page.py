@@ -11,15 +11,7 @@ from markupsafe import Markup
 from loadtests.faults import document
 from loadtests.report import answers, article
 from loadtests.report.drawing.svg import NARROW, PALETTE, WIDE, inline
-from loadtests.report.reading import (
-    cells,
-    columns,
-    delayed_columns,
-    entrants,
-    group,
-    in_words,
-    measured_endpoints,
-)
+from loadtests.report.reading import cells, columns, delayed_columns, entrants, group, in_words, measured_endpoints
 from loadtests.report.sections import cost, latency, slow_database, successes
 from loadtests.report.sections.exhibit import Figure, megabytes
 from loadtests.report.sections.in_2014 import in_2014

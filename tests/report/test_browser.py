@@ -25,6 +25,8 @@ _CHARTS = {
     *("slow-database", "in-2014-small", "in-2014-big"),
 }
 
+_WENT_WELL = ("usual", "as_in_2014")
+
 # Everything that is wrong with what the page shows, a sentence each. It looks at what is drawn, not at the source.
 _LOOK = """
 ([expected, leastContrast, leastLettersPx]) => {
@@ -135,7 +137,7 @@ def drawn_in(name: str) -> list[str]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [_PHONE, _DESK])
-@pytest.mark.parametrize("name", ["usual", "as_in_2014"])
+@pytest.mark.parametrize("name", _WENT_WELL)
 def test_every_chart_is_drawn_and_readable(
     browser: Browser, written: Callable[[str], Path], name: str, width: int, scheme: str
 ) -> None:
@@ -144,17 +146,7 @@ def test_every_chart_is_drawn_and_readable(
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(_PHONE, "dark"), (_DESK, "light")])
-@pytest.mark.parametrize(
-    "name",
-    [
-        "single_repeat",
-        "without_latency_column",
-        "only_delayed",
-        "stopped_before_the_first_cell",
-        "stopped_in_round_one",
-        "nothing_but_failures",
-    ],
-)
+@pytest.mark.parametrize("name", [sample.__name__ for sample in samples.ALL if sample.__name__ not in _WENT_WELL])
 def test_a_battle_that_went_badly_has_an_honest_page_too(
     browser: Browser, written: Callable[[str], Path], name: str, width: int, scheme: str
 ) -> None:

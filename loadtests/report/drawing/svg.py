@@ -37,6 +37,8 @@ PALETTE = {
 NARROW, WIDE = 340, 560
 # Tenths of a pixel are enough.
 _LONG_FRACTION = re.compile(r"\d+\.\d{2,}")
+_MARKS = ("mark", "bar", "rule", "point", "tick", "circle")
+_NOT_NEEDED = ("role", "aria-roledescription", "aria-hidden", "pointer-events", "stroke-miterlimit", "font-family")
 _SVG = "{http://www.w3.org/2000/svg}"
 _NAMED = {light: name for name, (light, _) in PALETTE.items()}
 _CONFIG = {
@@ -89,20 +91,11 @@ def inline(chart: Chart, says: str) -> str:
     root = ElementTree.fromstring(svg(chart))
     for element in root.iter():
         spoken = element.attrib.pop("aria-label", None)
-        is_mark = element.attrib.get("aria-roledescription", "").endswith(
-            ("mark", "bar", "rule", "point", "tick", "circle")
-        )
+        is_mark = element.attrib.get("aria-roledescription", "").endswith(_MARKS)
         for name, value in element.attrib.items():
             if _LONG_FRACTION.search(value):
                 element.attrib[name] = _LONG_FRACTION.sub(lambda number: f"{float(number[0]):.1f}", value)
-        for name in (
-            "role",
-            "aria-roledescription",
-            "aria-hidden",
-            "pointer-events",
-            "stroke-miterlimit",
-            "font-family",
-        ):
+        for name in _NOT_NEEDED:
             element.attrib.pop(name, None)
         if spoken and is_mark:
             ElementTree.SubElement(element, f"{_SVG}title").text = spoken

@@ -34,14 +34,8 @@ _HOW_TO_READ = (
 def latency(results: Results, endpoint: str) -> Figure:
     """Draw the latency distribution of each stack as a span."""
     rows = []
-    table = Table(
-        [
-            "stack",
-            "connections",
-            "one client, p50 ms",
-            *(f"{name} ms" for name in ("p50", "p90", "p99", "p99.9", "max")),
-        ]
-    )
+    under_load = (f"{name} ms" for name in ("p50", "p90", "p99", "p99.9", "max"))
+    table = Table(["stack", "connections", "one client, p50 ms", *under_load])
     for entrant, column, found in measured(results, endpoint):
         alone = typical(found, lambda cell: cell.figures.alone_ms.median if cell.figures.alone_ms else None)
         known = {
