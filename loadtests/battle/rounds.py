@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -148,13 +149,8 @@ class Battle:
     def _measure(
         self, entrant: Entrant, round_number: int, column: Column, server: Server, warm_up_least_s: int
     ) -> None:
-        bench = Bench(
-            self.plan,
-            self.database,
-            self.run,
-            self.machine,
-            lambda what: self.watcher.stage(entrant, round_number, what),
-        )
+        stage = partial(self.watcher.stage, entrant, round_number)
+        bench = Bench(self.plan, self.database, self.run, self.machine, stage)
         try:
             cell = measure_cell(bench, server, entrant, round_number, column, warm_up_least_s)
         except (StackFailed, WrongReply, WrkFailed, DatabaseGone, ConnectionLost) as error:

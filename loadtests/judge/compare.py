@@ -52,10 +52,10 @@ def compare(first: Results, second: Results) -> list[Change]:
     """Return the changes from ``first`` to ``second`` in the groups that both have."""
     found = {(group.entrant, group.column): group for group in second.summary.groups}
     changes = []
-    again = {entrant.label for entrant in first.plan.entrants if entrant.repeats}
+    contestants = {entrant.label for entrant in first.plan.contestants}
     for group in first.summary.groups:
-        if group.entrant in again:
-            continue  # the same stack once more: it is there to show the noise
+        if group.entrant not in contestants:
+            continue
         other = found.get((group.entrant, group.column))
         for metric in METRICS:
             before, after = metric.of(group), metric.of(other) if other else None

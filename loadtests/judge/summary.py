@@ -53,15 +53,13 @@ def _group(label: str, column: Column, cells: list[Cell]) -> Group:
 def _ranked(plan: Planned, column: Column, groups: list[Group], noises: list[Noise]) -> Ranked:
     found = [entry.difference for entry in noises if entry.column == column]
     fraction = max(found, default=ASSUMED_NOISE)
-    again = {entrant.label for entrant in plan.entrants if entrant.repeats}
-    contestants = {
-        group.entrant: group.ok_per_s for group in groups if group.column == column and group.entrant not in again
-    }
+    labels = {entrant.label for entrant in plan.contestants}
+    rates = {each.entrant: each.ok_per_s for each in groups if each.column == column and each.entrant in labels}
     return Ranked(
         column=column,
         noise=fraction,
         noise_by="a/a" if found else "assumed",
-        rows=ranking(contestants, fraction),
+        rows=ranking(rates, fraction),
     )
 
 

@@ -9,7 +9,6 @@ from loadtests.report.reading import (
     cells,
     columns,
     delayed_columns,
-    entrants,
     group,
     group_of,
     in_words,
@@ -160,7 +159,7 @@ def _idle_connections(results: Results) -> Answer:
         return Answer(case, [], "Not measured yet.")
     held = {
         entrant.label: threads
-        for entrant in entrants(results)
+        for entrant in results.plan.contestants
         if entrant.keep_alive and (threads := threads_held(results, entrant.label, column)) is not None
     }
     each = [name for name, threads in held.items() if threads >= _THREAD_EACH]
@@ -171,7 +170,7 @@ def _idle_connections(results: Results) -> Answer:
     why = f"An open connection costs them no thread; these take the least memory at {busy}."
     if each:
         why += f" A thread for each connection: {joined(each)}."
-    closing = [entrant.label for entrant in entrants(results) if not entrant.keep_alive]
+    closing = [entrant.label for entrant in results.plan.contestants if not entrant.keep_alive]
     if closing:
         why += f" Closed after each reply: {joined(closing)}."
     return Answer(case, _least(free), f"{why} Judged by these figures: idle connections themselves were not measured.")
@@ -182,7 +181,7 @@ def _little_memory(results: Results) -> Answer:
     column = _most_connections(results)
     known = {
         entrant.label: memory
-        for entrant in entrants(results)
+        for entrant in results.plan.contestants
         if column and (memory := _memory(results, entrant.label, column))
     }
     if column is None or not known:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from loadtests.faults import document
 from loadtests.report import answers, article
 from loadtests.report.drawing.svg import NARROW, PALETTE, WIDE, inline
-from loadtests.report.reading import cells, columns, delayed_columns, entrants, group, in_words, measured_endpoints
+from loadtests.report.reading import cells, columns, delayed_columns, group, in_words, measured_endpoints
 from loadtests.report.sections import cost, latency, slow_database, successes
 from loadtests.report.sections.exhibit import Figure, megabytes
 from loadtests.report.sections.in_2014 import in_2014
@@ -122,7 +122,7 @@ def _overview(results: Results) -> dict[str, Any]:
     if delayed and delayed[-1] not in shown:
         shown.append(delayed[-1])
     rows = []
-    for entrant in sorted(entrants(results), key=lambda entrant: _rank(results, entrant, shown[0])):
+    for entrant in sorted(results.plan.contestants, key=lambda entrant: _rank(results, entrant, shown[0])):
         found = [group(results, entrant.label, column) for column in shown]
         cpu_ms, memory = (found[0].cpu_ms_per_request, found[0].pss_peak_bytes) if found[0] else (None, None)
         rows.append(

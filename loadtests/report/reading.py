@@ -5,17 +5,12 @@ from statistics import median
 from typing import TypeVar
 
 from loadtests.judge import figures
-from loadtests.results.battle import Entrant, Group, Ranked, Results
+from loadtests.results.battle import Group, Ranked, Results
 from loadtests.results.cell import Cell, Column
 
 _Of = TypeVar("_Of")
 
 DOCUMENTS = {"mongo": "small document", "mongo_big": "big document", "sleep": "/sleep"}
-
-
-def entrants(results: Results) -> list[Entrant]:
-    """Return the plan's entrants; the second run of an A/A pair is there to show the noise and is left out."""
-    return [entrant for entrant in results.plan.entrants if not entrant.repeats]
 
 
 def cells(results: Results, label: str, column: Column) -> list[Cell]:

@@ -101,6 +101,11 @@ class Planned(Record):
     """Once everything is set up."""
 
     @property
+    def contestants(self) -> list[Entrant]:
+        """The second run of an A/A pair is there to show the noise, and is left out."""
+        return [entrant for entrant in self.entrants if not entrant.repeats]
+
+    @property
     def cells(self) -> int:
         return len(self.entrants) * sum(len(self.columns_in(number)) for number in range(1, self.rounds + 1))
 

@@ -3,6 +3,8 @@
 import csv
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
+from subprocess import Popen
 from typing import Any
 
 import psutil
@@ -30,25 +32,29 @@ def served(start_server: StartServer) -> Iterator[Any]:
         yield server
 
 
-def master_and_workers(port: int, target: str) -> dict[str, str]:
-    return {
-        "TARGET": target, "LOCUST_MASTER_BIND_PORT": str(port), "LOCUST_EXPECT_WORKERS": "2", "LOCUST_USERS": "30",
-        "LOCUST_SPAWN_RATE": "60", "LOCUST_THINK_TIME": "0.05-0.2", "LOCUST_SLEEP_MS": "1500",
+@contextmanager
+def master_and_two_workers(target: str, uri: str, run_time: str) -> Iterator[tuple[str, list[Popen[str]]]]:
+    """Run 30 users, some of whom sleep for 1.5 s; yields where the master is, and the three processes."""
+    at = f"127.0.0.1:{free_port()}"
+    variables = {
+        "TARGET": target, "MONGODB_URI": uri, "LOCUST_MASTER_BIND_PORT": at.split(":")[1], "LOCUST_EXPECT_WORKERS": "2",
+        "LOCUST_USERS": "30", "LOCUST_SPAWN_RATE": "60", "LOCUST_THINK_TIME": "0.05-0.2", "LOCUST_SLEEP_MS": "1500",
+        "LOCUST_RUN_TIME": run_time,
     }  # fmt: skip
+    with (
+        started("locust-master", **variables) as master,
+        started("locust-worker", MASTER=at) as first,
+        started("locust-worker", MASTER=at) as second,
+    ):
+        yield at, [master, first, second]
 
 
 def test_two_workers_count_what_mongod_counts(
     served: Any, database_server: Mongod, mongo: MongoClient[Document]
 ) -> None:
     """Also the replies that are under way when the time is up: sleepers wait for 1.5 s here."""
-    port = free_port()
-    variables = {**master_and_workers(port, served.url), "MONGODB_URI": database_server.uri}
     before = finds(mongo)
-    with (
-        started("locust-master", **variables, LOCUST_RUN_TIME="4s") as master,
-        started("locust-worker", MASTER=f"127.0.0.1:{port}") as first,
-        started("locust-worker", MASTER=f"127.0.0.1:{port}") as second,
-    ):
+    with master_and_two_workers(served.url, database_server.uri, "4s") as (_, (master, first, second)):
         output, _ = master.communicate(timeout=ENDS_WITHIN_S)
         assert master.returncode == 0, output
         assert first.wait(20) == second.wait(20) == 0
@@ -65,19 +71,13 @@ def test_a_worker_dies_and_another_joins_late(
     served: Any, database_server: Mongod, mongo: MongoClient[Document]
 ) -> None:
     """The run goes on with all its users, and what the dead one had reported stays counted."""
-    port = free_port()
-    variables = {**master_and_workers(port, served.url), "MONGODB_URI": database_server.uri}
     before = finds(mongo)
-    with (
-        started("locust-master", **variables, LOCUST_RUN_TIME="11s") as master,
-        started("locust-worker", MASTER=f"127.0.0.1:{port}") as first,
-        started("locust-worker", MASTER=f"127.0.0.1:{port}") as doomed,
-    ):
+    with master_and_two_workers(served.url, database_server.uri, "11s") as (at, (master, first, doomed)):
         wait_until(lambda: finds(mongo) - before > 50, 30, "load on the database")
         for process in psutil.Process(doomed.pid).children(recursive=True):
             process.kill()
         assert doomed.wait(20) != 0
-        with started("locust-worker", MASTER=f"127.0.0.1:{port}") as late:
+        with started("locust-worker", MASTER=at) as late:
             output, _ = master.communicate(timeout=ENDS_WITHIN_S)
             assert master.returncode == 0, output
             assert first.wait(20) == late.wait(20) == 0

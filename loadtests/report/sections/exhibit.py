@@ -7,7 +7,7 @@ from typing import Any
 from loadtests.report import article
 from loadtests.report.drawing import charts
 from loadtests.report.drawing.svg import Chart
-from loadtests.report.reading import cells, columns, entrants, in_words, measured_endpoints, ranking
+from loadtests.report.reading import cells, columns, in_words, measured_endpoints, ranking
 from loadtests.results.battle import Entrant, Results
 from loadtests.results.cell import Cell, Column
 from loadtests.results.words import Table
@@ -50,7 +50,7 @@ def ordered(results: Results) -> list[Entrant]:
     """Return the entrants as ranked in the first column, so that a stack keeps its place from chart to chart."""
     first = columns(results, measured_endpoints(results)[0])[0]
     ranked = [row.entrant for row in ranking(results, first).rows]
-    there = entrants(results)
+    there = results.plan.contestants
     return sorted(there, key=lambda entrant: ranked.index(entrant.label) if entrant.label in ranked else len(there))
 
 

@@ -6,7 +6,6 @@ from loadtests.report.drawing import charts
 from loadtests.report.reading import (
     DOCUMENTS,
     columns,
-    entrants,
     failed_by_class,
     group_of,
     in_words,
@@ -36,7 +35,7 @@ _WHAT_THE_MARKS_ARE = "= is a tie; ≥ a lower bound: the load generator or the 
 def ranking_of(results: Results, endpoint: str) -> Figure:
     """Draw the answer: the entrants by rank, at the fewest connections of the plan."""
     column = columns(results, endpoint)[0]
-    by_label = {entrant.label: entrant for entrant in entrants(results)}
+    by_label = {entrant.label: entrant for entrant in results.plan.contestants}
     rows, table = [], Table(["rank", "stack", "right replies/s", "95 % interval", "ties with"])
     for place in ranking(results, column).rows:
         found = group_of(results, place.entrant, column)
