@@ -97,7 +97,6 @@ class Arena:
 
     @contextmanager
     def failing_finds(self, mode: Any = "alwaysOn", **data: Any) -> Iterator[None]:
-        """Make mongod fail finds inside the block."""
         with Database(self.uri) as database, database.failing_finds(mode, **data):
             yield
 
@@ -145,7 +144,6 @@ class Arena:
             yield server, Watched(self, server)
 
     def load(self, server: Server, path: str = "/mongo", clients: int = CLIENTS, **options: Any) -> KnownLoad:
-        """Return a steady load of known requests."""
         body = EXPECTED["mongo"] if path == "/mongo" else None
         options = {"each_s": EACH_S, "timeout_s": _CLIENT_GIVES_UP_S, **options}
         return KnownLoad(Clients(server.host, server.port, path, clients, body=body, remember=True, **options))

@@ -79,7 +79,6 @@ def faults() -> int:
 
 
 def run_case(case: Case, stack: Stack, arena: Arena) -> dict[str, Any]:
-    """Run one case on one stack and return its row."""
     begun = time.monotonic()
     try:
         finding = case.run(arena)

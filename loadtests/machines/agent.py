@@ -108,7 +108,6 @@ class Agent:
         server.kill()
 
     def log(self) -> str:
-        """Return the end of what the last server has written."""
         if not self._log.exists():
             return ""
         return self._log.read_bytes()[-_LOG_BYTES:].decode(errors="replace")

@@ -20,7 +20,6 @@ _LOCK_NAMES = ("requirements.lock", "package-lock.json", "pom.xml", "build.sbt",
 
 
 def describe(apps: Iterable[App], mongod_version: str) -> Environment:
-    """Return what this machine is and what runs on it."""
     apps = list(apps)
     cpuinfo = _read("/proc/cpuinfo")
     model = re.search(r"^model name\s*: (.*)$", cpuinfo, re.MULTILINE)

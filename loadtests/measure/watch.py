@@ -29,11 +29,9 @@ class Watch:
         self._after = psutil.cpu_times()
 
     def usage(self) -> Usage:
-        """Return what the processes used."""
         return self._meter.usage()
 
     def machine(self) -> MachineTimes:
-        """Return where the machine's CPU time went."""
         before, after = self._before, self._after
         clock = psutil.cpu_freq()
         return MachineTimes(

@@ -49,7 +49,6 @@ def processor_time(results: Results, endpoint: str) -> Figure:
 
 
 def memory(results: Results) -> Figure:
-    """Draw the server's peak memory by connections."""
     rows, table = [], Table(["stack", "connections", "peak MB", "mean MB", "processes", "start to first answer s"])
     for entrant, column, found in measured(results, measured_endpoints(results)[0]):
         peak, mean = (typical(found, partial(_cost, figure)) for figure in ("pss_peak_bytes", "pss_mean_bytes"))
@@ -72,7 +71,6 @@ def memory(results: Results) -> Figure:
 
 
 def threads(results: Results) -> Figure:
-    """Draw how many threads the server had."""
     rows, table = [], Table(["stack", "connections", "threads", "threads for each connection"])
     for entrant, column, found in measured(results, measured_endpoints(results)[0]):
         count = typical(found, lambda cell: cell.counts.server.threads) or 0
@@ -89,7 +87,6 @@ def threads(results: Results) -> Figure:
 
 
 def switches(results: Results) -> Figure:
-    """Draw context switches for each request."""
     rows, endpoint = [], measured_endpoints(results)[0]
     first = columns(results, endpoint)[0]
     table = Table(["stack", "connections", "voluntary for each request", "involuntary for each request"])

@@ -58,7 +58,6 @@ def ranking_of(results: Results, endpoint: str) -> Figure:
 
 
 def successes(results: Results, endpoint: str) -> Figure:
-    """Draw right replies a second by stack and connections."""
     rows, table = [], Table(["stack", "connections", "right replies/s", "95 % interval", "2014, other machines"])
     for entrant, column, _ in measured(results, endpoint):
         found = group_of(results, entrant.label, column)
@@ -77,7 +76,6 @@ def successes(results: Results, endpoint: str) -> Figure:
 
 
 def failures(results: Results, endpoint: str) -> Figure:
-    """Draw failed requests by stack, connections and class."""
     rows, asked_in_all, closed_in_all = [], 0, 0
     classes = [words for _, words in charts.FAILURES.values()]
     table = Table(["stack", "connections", "requests", *classes, "closed after a reply (no failure)"])
