@@ -70,11 +70,11 @@ def measure_cell(
 
 
 def _count(bench: Bench, server: Server, column: Column, warm_up_least_s: int) -> Counts:
-    plan, path = bench.plan, PATHS[column.endpoint]
+    plan = bench.plan
     with bench.database.delayed_finds(column.db_latency_ms):
         bench.stage("checking the body")
         check(server, column.endpoint)
-        alone = observe(server.host, server.port, path, 1, _UNLOADED_S, plan.timeout_s)
+        alone = _observe(bench, server, column, 1, _UNLOADED_S)
         bench.stage("warming up")
         warm_up, ramp_s = _warm_up(bench, server, column, warm_up_least_s)
         load = _load(bench, column, plan.measure_s + ramp_s)
@@ -91,9 +91,9 @@ def _count(bench: Bench, server: Server, column: Column, warm_up_least_s: int) -
         if plan.fairness_in(column):
             bench.stage("fairness")
             _settle(server)
-            observed = _observe(bench, server, column, plan.fairness_s + ramp_s)
+            observed = _observe(bench, server, column, column.connections, plan.fairness_s + ramp_s)
         elif watched.wrk.lost:
-            observed = _observe(bench, server, column, _SECOND_LOOK_S)
+            observed = _observe(bench, server, column, column.connections, _SECOND_LOOK_S)
         bench.stage("checking that it still answers")
         _still_answers(server, column.endpoint)
     return watched.counts(warm_up, alone, observed)
@@ -205,16 +205,9 @@ def _run_wrk(
         raise
 
 
-def _observe(bench: Bench, server: Server, column: Column, duration_s: float) -> Observation:
-    return observe(
-        server.host,
-        server.port,
-        PATHS[column.endpoint],
-        column.connections,
-        duration_s,
-        bench.plan.timeout_s,
-        EXPECTED[column.endpoint],
-    )
+def _observe(bench: Bench, server: Server, column: Column, connections: int, duration_s: float) -> Observation:
+    path, body = PATHS[column.endpoint], EXPECTED[column.endpoint]
+    return observe(server.host, server.port, path, connections, duration_s, bench.plan.timeout_s, body)
 
 
 def _load(bench: Bench, column: Column, duration_s: int) -> Load:

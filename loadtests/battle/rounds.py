@@ -4,7 +4,6 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from loadtests.battle.cell import Bench, measure_cell
 from loadtests.battle.plan import LATER_WARM_UP_S, Plan
@@ -16,14 +15,12 @@ from loadtests.machines.local import Machine
 from loadtests.measure.database import Database, DatabaseGone
 from loadtests.measure.wrk import WrkFailed
 from loadtests.results import file as results_file
-from loadtests.results.battle import Entrant, Environment, Failure, Results, Skipped, Start
+from loadtests.results.battle import Entrant, Environment, Failure, Fault, Results, Skipped, Start
 from loadtests.results.cell import Cell, Column
 from loadtests.stacks.bodies import WrongReply
 from loadtests.stacks.server import Server, StackFailed
 from shared import mongod
 from shared.system_packages import Unavailable
-
-Fault = Literal["stack", "bench"]
 
 
 class Watcher:

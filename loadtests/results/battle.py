@@ -9,6 +9,7 @@ from loadtests.results.record import Amount, Count, Positive, Record
 
 SCHEMA: Literal[3] = 3
 Model = Literal["processes", "threads", "events"]
+Fault = Literal["stack", "bench"]
 PlanName = Literal["battle", "battle-quick", "battle-2014"]
 
 
@@ -137,7 +138,7 @@ class Failure(Record):
     round: Positive
     column: Column | None
     """None where it failed at its start or stop."""
-    fault: Literal["stack", "bench"]
+    fault: Fault
     """`stack` is a result; `bench` (wrk, mongod, disk) is measured again by `RESUME=`."""
     reason: str
     log_tail: list[str]
