@@ -12,11 +12,7 @@ from werkzeug.exceptions import BadRequest, HTTPException, NotFound
 from database import Articles
 from extended_json import encode
 
-View = Callable[[], Response]
-
 _LONGEST_SLEEP_MS = 10_000
-# In characters of a line in the log.
-_LONGEST_REASON = 300
 _ERRORS = {404: "not found", 405: "method not allowed", 500: "internal error"}
 
 
@@ -26,7 +22,7 @@ def create_app(articles: Articles) -> Flask:
     # `//mongo` is another path, not a redirect to `/mongo`.
     app.url_map.merge_slashes = False
 
-    def route(path: str) -> Callable[[View], View]:
+    def route(path: str) -> Callable[[Any], Any]:
         # OPTIONS is a method like any other that is not served: 405.
         return app.get(path, provide_automatic_options=False)
 
@@ -62,7 +58,7 @@ def create_app(articles: Articles) -> Flask:
     @app.errorhandler(PyMongoError)
     def database_unavailable(error: PyMongoError) -> Response:
         # What the driver says holds no password. It can run over pages, with a line for each server.
-        said = " ".join(str(error).split())[:_LONGEST_REASON]
+        said = " ".join(str(error).split())[:300]
         app.logger.warning("%s: database unavailable (%s: %s)", request.path, type(error).__name__, said)
         reply = _error_reply("database unavailable", 503)
         reply.headers["Retry-After"] = "1"

@@ -37,8 +37,7 @@ class BadSetting(Exception):
 class Config:
     """Times in seconds. ``workers`` and ``threads`` are None where the launch file decides.
 
-    ``hosts`` are several where launch.py has looked HOST up. ``mongodb_options`` are what the URI leaves to this
-    service. A ``max_pool_size`` of 0, which only the URI can ask for, is no limit.
+    ``mongodb_options`` are what the URI leaves to this service. A ``max_pool_size`` of 0, of the URI, is no limit.
     """
 
     hosts: tuple[str, ...]
@@ -87,11 +86,6 @@ class Config:
     def addresses(self) -> list[str]:
         """``HOST:PORT`` as servers read it, an IPv6 address in brackets."""
         return [f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}" for host in self.hosts]
-
-    @property
-    def mongodb_hosts(self) -> str:
-        """What the URI has between the password and the path."""
-        return re.split("[/?]", self.mongodb_uri.partition("://")[2])[0].rpartition("@")[2]
 
 
 def load() -> Config:
@@ -156,10 +150,9 @@ def _unconnected(uri: str, pool_size: int) -> tuple[dict[str, Any], MongoClient[
         # With a user in the URI, the driver's message may hold a part of the password.
         said = "" if "@" in (query if isinstance(error, UserWarning) else uri) else f": {error}".splitlines()[0]
         raise BadSetting(f"MONGODB_URI must be a connection string that the driver can use{said}") from None
-    # The driver would refuse less with the first find, and the server an unknown level.
-    least_s = max(90, client.options.heartbeat_frequency + 10)
-    if 0 < client.read_preference.max_staleness < least_s:
-        raise BadSetting(f"MONGODB_URI must have maxStalenessSeconds of {least_s:g} or more")
+    # These two would be refused with each find.
+    if 0 < client.read_preference.max_staleness < max(90, client.options.heartbeat_frequency + 10):
+        raise BadSetting("MONGODB_URI must have maxStalenessSeconds of 90 or more, and 10 s above its heartbeat")
     if client.read_concern.level not in (None, *_READ_CONCERNS):
         raise BadSetting(f"MONGODB_URI must have a readConcernLevel of {', '.join(_READ_CONCERNS)}")
     return options, client

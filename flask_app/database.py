@@ -14,7 +14,8 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import InvalidBSON
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
-from pymongo.errors import AutoReconnect, NetworkTimeout, PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import AutoReconnect, NetworkTimeout, PyMongoError
+from pymongo.errors import ServerSelectionTimeoutError as NoServer
 from pymongo.errors import WaitQueueTimeoutError as NoneFree
 
 from config import Config
@@ -30,8 +31,10 @@ _SHORTEST_S = 0.001
 _LOOK_UP_S = 1.5
 # Bytes of BSON: documents up to the first do not wait, and MongoDB stores none beyond the second.
 _SMALL, _LARGEST = 64 * 1024, 16 * 1024 * 1024
-# A document takes up to so many times its BSON until it is encoded, and then its reply.
-_COST, _COST_OF_REPLY = 32, 2
+# A document takes so many times its BSON until it is encoded, and then its reply. Of tiny values it can be twice that.
+_COST, _COST_OF_REPLY = 16, 2
+# In bytes.
+_MEMORY = 640 * 2**20
 # A binary of the old subtype 2 begins with its length once more.
 _OLD_BINARY = re.compile(rb"\x05[^\0]*\0(?=(.{4})\x02(.{4}))", re.DOTALL)
 
@@ -47,9 +50,8 @@ _RAW = CODEC.with_options(document_class=RawBSONDocument)
 class Articles:
     """The collections that the service reads.
 
-    The client is made at the first question, so in the process that asks it: a client's threads and sockets do not
-    survive a fork, and some servers load the application before they fork. ``ask`` calls a find, within the given
-    seconds, when this request may use a connection.
+    The client is made at the first question: its threads and sockets do not survive a fork, and some servers load the
+    application before they fork. ``ask`` calls a find, within the given seconds, when a connection is free.
     """
 
     def __init__(self, config: Config, ask: Ask | None = None) -> None:
@@ -59,7 +61,7 @@ class Articles:
         self._opener: Thread | None = None
         self._client: MongoClient[Document] | None = None
         self._problem = "it may be slow"
-        self._memory = Memory(min(_LARGEST * _COST, usable_memory() // 2 // (config.workers or usable_cpus())))
+        self._memory = Memory(min(_MEMORY, usable_memory() // 2 // (config.workers or usable_cpus())))
         # Of the last document of each collection, in bytes.
         self._sizes: dict[str, int] = {}
 
@@ -80,20 +82,17 @@ class Articles:
         def find() -> bytes | None:
             # One clock for all that the driver does. It takes the place of the selection timeout too, so a find that
             # meets no server gets that one.
-            limit_s = deadline - time.monotonic()
-            if not _is_known(client):
-                limit_s = min(limit_s, client.options.server_selection_timeout)
-            with pymongo.timeout(max(_SHORTEST_S, limit_s)):
+            most_s = timeout_s if _is_known(client) else client.options.server_selection_timeout
+            with pymongo.timeout(max(_SHORTEST_S, min(most_s, deadline - time.monotonic()))):
                 found: Any = stored.find_one()
             return None if found is None else found.raw
 
         # The last document of a collection says how large the next will be.
-        waits = self._needs(collection) and _is_known(client)
-        if waits:
+        if waits := self._needs(collection) and _is_known(client):
             self._hold(collection, when_done, deadline)
         try:
             found = find()
-        except (NetworkTimeout, ServerSelectionTimeoutError, NoneFree):
+        except (NetworkTimeout, NoServer, NoneFree):
             raise
         except AutoReconnect:
             # A connection that was closed while it lay in the pool says nothing about the database now.
@@ -104,9 +103,8 @@ class Articles:
         return found
 
     def _needs(self, collection: str) -> int:
-        """Return the bytes that a document takes; none for a small one, which need not wait."""
         size = self._sizes.get(collection, _LARGEST)
-        return size * _COST if size > _SMALL else 0
+        return min(size * _COST, self._memory.limit) if size > _SMALL else 0
 
     def _hold(self, collection: str, when_done: WhenDone, deadline: float) -> None:
         held = self._memory.take(lambda: self._needs(collection), deadline - time.monotonic())
@@ -122,21 +120,17 @@ class Articles:
             # With mongodb+srv the client asks DNS first: one look-up for all, which goes on without them.
             self._opener.join(_LOOK_UP_S)
         if self._client is None:
-            raise ServerSelectionTimeoutError(f"no answer from DNS yet: {self._problem}")
+            raise NoServer(f"no answer from DNS yet: {self._problem}")
         return self._client
 
     def _connect(self) -> None:
         try:
-            client = connect(self._config)
+            # The options of the URI first, then those of this service.
+            client = MongoClient[Document](self._config.mongodb_uri, **self._config.mongodb_options)
             atexit.register(client.close)
             self._client = client
         except PyMongoError as problem:
             self._problem = str(problem)
-
-
-def connect(config: Config) -> MongoClient[Document]:
-    """Return a client for the server that ``config`` names: its options first, then those of this service."""
-    return MongoClient(config.mongodb_uri, **config.mongodb_options)
 
 
 def _is_known(client: MongoClient[Document]) -> bool:

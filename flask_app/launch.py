@@ -1,7 +1,7 @@
 """``python launch.py STACK``: check the settings, then become the server (for uWSGI: run it, and see that it stops).
 
-The commands can be typed without it; what it adds is one clear line and exit status 2 for a setting that cannot be
-used or a port that is taken, the figures that depend on the machine, and an environment that changes no server.
+It adds to the commands: one clear line and exit status 2 for a setting that cannot be used or a port that is taken,
+the figures that depend on the machine, and an environment that changes no server.
 """
 
 import ctypes
@@ -40,8 +40,6 @@ _OTHER_FILES = 40
 _MANY_FILES = 65_536
 # Servers read these by themselves, and would listen, log or answer otherwise. Kubernetes sets UWSGI_PORT, for one.
 _NOT_HANDED_ON = re.compile(r"(UWSGI|GUNICORN|LISTEN|UPSTART)_.*|FLASK_DEBUG|FORWARDED_ALLOW_IPS|SCRIPT_NAME|SENDFILE")
-# From linux/prctl.h.
-_PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> int:
@@ -49,25 +47,30 @@ def main(arguments: list[str]) -> int:
         print(f"usage: python launch.py {' | '.join(COMMANDS)}", file=sys.stderr)
         return 2
     config = load()
+    workers = config.workers or usable_cpus()
+    threads = config.threads or -(-_UWSGI_THREADS // workers)
     try:
         config = replace(config, hosts=_free_hosts(config))
-        # Each of its threads waits in an epoll of its own beside the connection that it serves.
-        _set_open_files(config, 2 * _threads(config) + _OTHER_FILES if arguments[0] == "uwsgi-threads" else 0)
+        _set_open_files(config, threads if arguments[0] == "uwsgi-threads" else 0)
     except BadSetting as reason:
         print(reason, file=sys.stderr)
         return 2
     command = shlex.split(COMMANDS[arguments[0]])
-    # gunicorn would fail over an empty WEB_CONCURRENCY, which here counts as one that is not set.
-    environment = {name: value for name, value in os.environ.items() if value or name != "WEB_CONCURRENCY"}
-    environment["HOST"] = ",".join(config.hosts)
-    lines = [f"database {config.database} of MongoDB at {config.mongodb_hosts}"]
-    if dropped := sorted(filter(_NOT_HANDED_ON.fullmatch, environment)):
+    mongodb = re.split("[/?]", config.mongodb_uri.partition("://")[2])[0].rpartition("@")[2]  # without the password
+    lines = [f"database {config.database} of MongoDB at {mongodb}"]
+    if dropped := sorted(filter(_NOT_HANDED_ON.fullmatch, os.environ)):
         lines.append(f"not handed on to the server: {', '.join(dropped)}")
-        environment = {name: value for name, value in environment.items() if name not in dropped}
+    # gunicorn would fail over an empty WEB_CONCURRENCY, which here counts as one that is not set.
+    environment = {name: value for name, value in os.environ.items() if value and name not in dropped}
+    environment["HOST"] = ",".join(config.hosts)
     if command[0] == "uwsgi":
-        environment |= _uwsgi_environment(config)
+        # What the .ini files read, for uWSGI has no expressions.
+        environment |= {"WEB_CONCURRENCY": str(workers), "THREADS": str(threads)}
+        environment["WORKER_CONNECTIONS"] = str(config.worker_connections)
+        environment["DISABLE_LOGGING"] = "false" if config.access_log else "true"
         # uWSGI reads this option before the variables of an .ini file, and refuses more than the kernel allows.
-        command += ["--listen", str(min(_WANTED_BACKLOG, _kernel_backlog()))]
+        somaxconn = Path("/proc/sys/net/core/somaxconn")
+        command += ["--listen", str(min(_WANTED_BACKLOG, int(somaxconn.read_text()) if somaxconn.exists() else 128))]
         option = "--http11-socket" if arguments[0] == "uwsgi-threads" else "--http"
         command += [word for address in config.addresses for word in (option, address)]
     # A disk that is full where the log goes is no reason not to serve.
@@ -113,46 +116,24 @@ def _run_uwsgi(command: list[str], environment: dict[str, str]) -> int:
 
 
 def _stop_with_parent() -> None:
-    """Have the kernel send SIGTERM when this process's parent is gone, however it went. Linux alone can."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if sys.platform == "linux":  # PR_SET_PDEATHSIG of linux/prctl.h: SIGTERM when the parent is gone, however it went
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-def _uwsgi_environment(config: Config) -> dict[str, str]:
-    """Return what the .ini files read, for uWSGI has no expressions."""
-    return {
-        "WEB_CONCURRENCY": str(config.workers or usable_cpus()),
-        "THREADS": str(_threads(config)),
-        "WORKER_CONNECTIONS": str(config.worker_connections),
-        "DISABLE_LOGGING": "false" if config.access_log else "true",
-    }
-
-
-def _threads(config: Config) -> int:
-    """Return how many threads each process of uwsgi-threads has."""
-    return config.threads or -(-_UWSGI_THREADS // (config.workers or usable_cpus()))
-
-
-def _set_open_files(config: Config, needed_by_threads: int) -> None:
+def _set_open_files(config: Config, threads: int) -> None:
     """Set the limit of open files to what the settings need, within reason. Raises BadSetting when it is too low."""
-    # uWSGI's router has two for each connection.
-    needed = max(2 * config.worker_connections + config.max_pool_size + _OTHER_FILES, needed_by_threads)
+    # Each thread of uWSGI waits in an epoll of its own beside its connection, and its router has two for each.
+    of_threads = 2 * threads + _OTHER_FILES
+    needed = max(2 * config.worker_connections + config.max_pool_size + _OTHER_FILES, of_threads)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft, hard = (sys.maxsize if limit == resource.RLIM_INFINITY else limit for limit in limits)
     allowed = min(hard, max(needed, min(soft, _MANY_FILES)))
-    if allowed < needed_by_threads:  # a thread of uWSGI that gets no epoll writes thousands of lines a second
+    if allowed < of_threads:  # a thread of uWSGI that gets no epoll writes thousands of lines a second
         raise BadSetting(
-            f"THREADS={_threads(config)} needs {needed_by_threads} open files for each process, not {allowed}: "
-            f"raise it (ulimit -n {needed_by_threads}), or set THREADS to {max(1, (allowed - _OTHER_FILES) // 2)}"
+            f"THREADS={threads} needs {of_threads} open files for each process, and the limit is {allowed}: "
+            f"raise it (ulimit -n {of_threads}), or set THREADS to {max(1, (allowed - _OTHER_FILES) // 2)}"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, limits[1]))
-
-
-def _kernel_backlog() -> int:
-    try:
-        return int(Path("/proc/sys/net/core/somaxconn").read_text())
-    except (OSError, ValueError):
-        return 128
 
 
 def _free_hosts(config: Config) -> tuple[str, ...]:

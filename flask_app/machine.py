@@ -15,27 +15,23 @@ class Memory:
     """So many bytes may be held at once. What does not fit waits: first come, first served."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = self._free = limit
+        self.limit = self._free = limit
         self._queue: deque[object] = deque()
         self._changed = Condition()
 
     def take(self, need: Callable[[], int], timeout_s: float) -> int:
-        """Return what is needed, or all when that is less, as soon as it is free. Raises WaitQueueTimeoutError."""
+        """Return what is needed, which may change meanwhile, once it is free. Raises WaitQueueTimeoutError."""
         place = object()
-
-        def size() -> int:
-            return min(need(), self._limit)
-
         with self._changed:
             self._queue.append(place)
-            fits = self._changed.wait_for(lambda: self._queue[0] is place and size() <= self._free, timeout_s)
+            fits = self._changed.wait_for(lambda: self._queue[0] is place and need() <= self._free, timeout_s)
             self._queue.remove(place)
-            taken = size() if fits else 0
-            self._free -= taken
+            size = need()
+            self._free -= size if fits else 0
             self._changed.notify_all()
         if not fits:
-            raise WaitQueueTimeoutError(f"no memory for {size()} bytes within {timeout_s:.1f} s")
-        return taken
+            raise WaitQueueTimeoutError(f"no memory for {size} bytes within {timeout_s:.1f} s")
+        return size
 
     def give_back(self, size: int) -> None:
         with self._changed:

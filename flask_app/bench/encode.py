@@ -8,10 +8,10 @@ import json
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 from timeit import timeit
-from typing import Any
 
 from bson import json_util
 
@@ -19,11 +19,8 @@ from database import decode
 from extended_json import encode
 
 _CALLS = 50
-
-
-def by_driver(document: dict[str, Any]) -> bytes:
-    options = json_util.RELAXED_JSON_OPTIONS
-    return json_util.dumps(document, json_options=options, separators=(",", ":"), ensure_ascii=False).encode()
+_OPTIONS = json_util.RELAXED_JSON_OPTIONS
+_BY_DRIVER = partial(json_util.dumps, json_options=_OPTIONS, separators=(",", ":"), ensure_ascii=False)
 
 
 def main(arguments: list[str]) -> int:
@@ -31,23 +28,20 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m bench.encode FILE, FILE holding one BSON document", file=sys.stderr)
         return 2
     data = Path(arguments[0]).read_bytes()
-    ours_us: list[float] = []
-    theirs_us: list[float] = []
+    rounds: list[list[float]] = []
     deadline = time.monotonic() + (3 if os.environ.get("BENCH_QUICK") == "1" else 10)
     while time.monotonic() < deadline:
-        for encoder, times in ((encode, ours_us), (by_driver, theirs_us)):
-            times.append(timeit(lambda: encoder(decode(data)), number=_CALLS) / _CALLS * 1e6)  # noqa: B023
-    ours, theirs = _spread("extended_json.encode", ours_us), _spread("json_util.dumps", theirs_us)
-    ratio = ours["median"] / theirs["median"]
-    print(f"ratio {ratio:.2f}: {len(data):,} bytes of BSON, {len(ours_us)} rounds of {_CALLS} documents")
-    names = {"encoder": "extended_json.encode", "baseline": "json_util.dumps"}
-    print(json.dumps({**names, "encoder_us": ours, "baseline_us": theirs, "ratio": round(ratio, 3)}))
+        timed = (lambda: encode(decode(data)), lambda: _BY_DRIVER(decode(data)).encode())
+        rounds.append([timeit(call, number=_CALLS) / _CALLS * 1e6 for call in timed])
+    result: dict[str, object] = {"encoder": "extended_json.encode", "baseline": "json_util.dumps"}
+    for name, times in zip(("encoder", "baseline"), zip(*rounds, strict=True), strict=True):
+        least, middle, most = (round(figure, 1) for figure in (min(times), median(times), max(times)))
+        result[f"{name}_us"] = {"median": middle, "least": least, "most": most}
+        print(f"{result[name]:<22} median {middle:7.1f} us, {least} to {most}")
+    ratio = median(ours for ours, _ in rounds) / median(theirs for _, theirs in rounds)
+    print(f"ratio {ratio:.2f}: {len(data):,} bytes of BSON, {len(rounds)} rounds of {_CALLS} documents")
+    print(json.dumps({**result, "ratio": round(ratio, 3)}))
     return 0
-
-
-def _spread(name: str, times_us: list[float]) -> dict[str, float]:
-    print(f"{name:<22} median {median(times_us):7.1f} us, {min(times_us):.1f} to {max(times_us):.1f}")
-    return {"median": round(median(times_us), 1), "least": round(min(times_us), 1), "most": round(max(times_us), 1)}
 
 
 if __name__ == "__main__":

@@ -18,11 +18,10 @@ worker_class = "gevent"
 workers = settings.workers or usable_cpus()
 # Open connections for each worker, each a greenlet.
 worker_connections = settings.worker_connections
-# Seconds until an idle connection is closed. SIGTERM waits for it too. A proxy in front must have a shorter one, or it
-# meets a closing connection.
+# Seconds until an idle connection is closed. SIGTERM waits for it too. A proxy in front needs a shorter one.
 keepalive = 5
-# A listening socket for each worker: the kernel spreads the connections evenly. On one socket for all, a worker got 163
-# of 200 (measured, see TUNING.md). Two servers could then share the port unnoticed, so launch.py looks first.
+# A listening socket for each worker: the kernel spreads the connections evenly (measured, see TUNING.md). Two servers
+# could then share the port unnoticed, so launch.py looks first.
 reuse_port = True
 
 

@@ -12,8 +12,7 @@ workers = settings.workers or usable_cpus()
 threads = settings.threads or 32
 # Open connections for each worker, idle ones included.
 worker_connections = settings.worker_connections
-# Seconds until an idle connection is closed. A proxy in front needs a shorter one, or it meets a closing connection.
+# Seconds until an idle connection is closed. A proxy in front needs a shorter one.
 keepalive = 10
-# A listening socket for each worker: the kernel spreads the connections evenly. On one socket for all, a worker got 163
-# of 200 (measured, see TUNING.md). Two servers could then share the port unnoticed, so launch.py looks first.
+# A listening socket for each worker: see gunicorn_gevent.conf.py.
 reuse_port = True

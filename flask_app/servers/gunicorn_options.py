@@ -10,10 +10,8 @@ settings = load()
 bind = settings.addresses
 # Clients that wait to be accepted. Beyond it the kernel drops connection attempts, which then take a second or more.
 backlog = 4096
-# A worker that is silent for longer is stuck and is replaced.
-timeout = 30
-# How long SIGTERM waits for what was accepted. Longer than the longest request, /sleep?ms=10000.
-graceful_timeout = 12
+# Seconds: a worker that is silent for longer is stuck and is replaced; the longest that SIGTERM waits for requests.
+timeout, graceful_timeout = 30, 12
 # The heartbeat file of each worker: on a disk its writes can stall a worker. Some containers have no /dev/shm.
 worker_tmp_dir: str | None = "/dev/shm"
 try:

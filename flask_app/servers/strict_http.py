@@ -1,7 +1,4 @@
-"""What uWSGI's parser leaves to do (watched with 2.0.31). gunicorn does it by itself.
-
-Two servers in a row that read a request differently can be made to mix up two clients' requests (request smuggling).
-"""
+"""What uWSGI's parser leaves to do (watched with 2.0.31), against request smuggling. gunicorn does it by itself."""
 
 import re
 from collections.abc import Callable

@@ -1,8 +1,4 @@
-"""``application`` for uWSGI's ``http11-socket``, which keeps connections but "Connection: close is not honoured".
-
-That sentence is in uWSGI's source (proto/http.c, 2.0.31); a client that waits for the close would wait until the idle
-time-out, holding a thread.
-"""
+"""``application`` for uWSGI's ``http11-socket``: "Connection: close is not honoured" (proto/http.c, 2.0.31)."""
 
 import os
 import socket

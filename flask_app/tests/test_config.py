@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-import database
 from config import BadSetting, Config
 
 SECRET = "a-password"
@@ -172,7 +171,7 @@ def test_a_name_that_needs_dns_is_not_looked_up() -> None:
 def test_pool_size_of_the_uri_then_of_the_variable_then_of_the_threads(environment: dict[str, str], size: int) -> None:
     config = Config.from_environment(environment)
     assert config.max_pool_size == size
-    with database.connect(config) as client:
+    with MongoClient[Any](config.mongodb_uri, **config.mongodb_options) as client:
         assert (client.options.pool_options.max_pool_size or 0) == size
 
 
@@ -193,8 +192,8 @@ def test_the_shortest_limit_is_the_clock_of_a_find(options: str, seconds: float)
 
 def client_timeouts(environment: dict[str, str]) -> dict[str, Any]:
     """Return the limits of the client that ``environment`` leads to, in seconds."""
-    with database.connect(Config.from_environment({"MONGODB_URI": "mongodb://127.0.0.1:1", **environment})) as client:
-        assert isinstance(client, MongoClient)
+    config = Config.from_environment({"MONGODB_URI": "mongodb://127.0.0.1:1", **environment})
+    with MongoClient[Any](config.mongodb_uri, **config.mongodb_options) as client:
         pool = client.options.pool_options
         return {
             "selection": client.options.server_selection_timeout,
@@ -213,15 +212,3 @@ def client_timeouts(environment: dict[str, str]) -> dict[str, Any]:
 )
 def test_addresses(host: str, addresses: list[str]) -> None:
     assert Config.from_environment({"HOST": host, "PORT": "80"}).addresses == addresses
-
-
-@pytest.mark.parametrize(
-    ("uri", "hosts"),
-    [
-        ("mongodb://db", "db"),
-        ("mongodb://user:a%40b@a:1,b:2/shop?appName=x@y", "a:1,b:2"),
-        ("mongodb+srv://user:secret@nowhere.invalid?w=1", "nowhere.invalid"),
-    ],
-)
-def test_hosts_for_the_log(uri: str, hosts: str) -> None:
-    assert Config.from_environment({"MONGODB_URI": uri}).mongodb_hosts == hosts

@@ -87,12 +87,3 @@ def test_what_finds_no_memory_in_time_gives_way() -> None:
     with pytest.raises(WaitQueueTimeoutError, match=r"^no memory for 50 bytes within"):
         memory.take(lambda: 50, 0.05)
     assert memory.take(lambda: 40, 0.05) == 40
-
-
-def test_a_document_larger_than_the_limit_takes_all_of_it() -> None:
-    memory = Memory(100)
-    assert memory.take(lambda: 500, 1) == 100
-    with pytest.raises(WaitQueueTimeoutError):
-        memory.take(lambda: 1, 0.05)
-    memory.give_back(100)
-    assert memory.take(lambda: 1, 0.05) == 1
