@@ -89,7 +89,7 @@ def test_a_server_that_is_not_there() -> None:
 
 
 def test_a_connection_is_waited_for_no_longer_than_db_timeout(mongodb_uri: str, articles: Database[Document]) -> None:
-    reader = Articles(config_of(mongodb_uri, articles, MONGODB_MAX_POOL_SIZE="1", DB_TIMEOUT_MS="200"))
+    reader = Articles(config_of(mongodb_uri, articles, MONGODB_MAX_POOL_SIZE="1", DB_TIMEOUT_MS="500"))
     assert reader.first("articles", at_once) is None
     pool = next(iter(reader._open()._topology._servers.values())).pool
     with pool.checkout(), pytest.raises(WaitQueueTimeoutError):
