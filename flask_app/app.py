@@ -1,17 +1,16 @@
 """The service: three small handlers, and every error as JSON."""
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
 
-from flask import Flask, Response, request
+from flask import Flask, Response, after_this_request, request
 from pymongo.errors import PyMongoError
-from werkzeug.exceptions import BadRequest, HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException, NotFound
 
 from database import Articles
 from extended_json import encode
-
-View = Callable[[], Response]
 
 _LONGEST_SLEEP_MS = 10_000
 _ERRORS = {404: "not found", 405: "method not allowed", 500: "internal error"}
@@ -23,7 +22,7 @@ def create_app(articles: Articles) -> Flask:
     # `//mongo` is another path, not a redirect to `/mongo`.
     app.url_map.merge_slashes = False
 
-    def route(path: str) -> Callable[[View], View]:
+    def route(path: str) -> Callable[[Any], Any]:
         # OPTIONS is a method like any other that is not served: 405.
         return app.get(path, provide_automatic_options=False)
 
@@ -35,17 +34,20 @@ def create_app(articles: Articles) -> Flask:
         # gunicorn reads a chunked body after the reply, so a handler would run before it is known to be well formed.
         if request.method in ("GET", "HEAD") and "HTTP_TRANSFER_ENCODING" in request.environ:
             raise BadRequest("a body of unknown length")
+        # Flask would take `//mongo` and `mongo` for `/mongo`.
+        if not re.match("/(?!/)", request.environ["PATH_INFO"]):
+            raise NotFound
         # Werkzeug decodes it as UTF-8 and would fail.
         if not request.query_string.isascii():
             raise BadRequest("the query has letters that are not percent-encoded")
 
     @route("/mongo")
     def mongo() -> Response:
-        return _document_reply(articles.first("articles"))
+        return _document_reply(articles.first("articles", _when_done))
 
     @route("/mongo_big")
     def mongo_big() -> Response:
-        return _document_reply(articles.first("articles_big"))
+        return _document_reply(articles.first("articles_big", _when_done))
 
     @route("/sleep")
     def sleep() -> Response:
@@ -55,8 +57,9 @@ def create_app(articles: Articles) -> Flask:
 
     @app.errorhandler(PyMongoError)
     def database_unavailable(error: PyMongoError) -> Response:
-        # The type alone: a message can run over pages with a line for each server.
-        app.logger.warning("%s: database unavailable (%s)", request.path, type(error).__name__)
+        # What the driver says holds no password. It can run over pages, with a line for each server.
+        said = " ".join(str(error).split())[:300]
+        app.logger.warning("%s: database unavailable (%s: %s)", request.path, type(error).__name__, said)
         reply = _error_reply("database unavailable", 503)
         reply.headers["Retry-After"] = "1"
         return reply
@@ -74,6 +77,14 @@ def create_app(articles: Articles) -> Flask:
 
 def _document_reply(document: dict[str, Any] | None) -> Response:
     return _error_reply("no document", 404) if document is None else _json_reply(encode(document))
+
+
+def _when_done(is_made: Callable[[], None], is_sent: Callable[[], None]) -> None:
+    @after_this_request
+    def made(reply: Response) -> Response:
+        is_made()
+        reply.call_on_close(is_sent)
+        return reply
 
 
 def _milliseconds(values: list[str]) -> int:

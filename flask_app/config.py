@@ -3,9 +3,9 @@
 import os
 import re
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,8 +16,17 @@ from pymongo.uri_parser import split_options
 # PyMongo opens connections only as they are needed, so this is a ceiling, not a cost. 20 connections limit a process
 # to 20 / latency finds a second; 400 brought nothing more than 100 (measured under gevent, see TUNING.md).
 _DEFAULT_POOL_SIZE = 100
-_DEFAULT_URI = "mongodb://127.0.0.1:27017"
 _DATABASE_NAME = re.compile(r"""[^\0/\\. "$*<>:|?]{1,63}""")
+# What the driver knows, and this service would ignore: it has its own clock and its own way to decode.
+_IGNORED = {
+    "waitqueuetimeoutms",
+    "waitqueuemultiple",
+    "tz_aware",
+    "datetime_conversion",
+    "unicode_decode_error_handler",
+}
+_FILES = {"tlscafile", "tlscertificatekeyfile", "tlscrlfile"}
+_READ_CONCERNS = ("local", "available", "majority", "linearizable", "snapshot")
 
 
 class BadSetting(Exception):
@@ -28,12 +37,13 @@ class BadSetting(Exception):
 class Config:
     """Times in seconds. ``workers`` and ``threads`` are None where the launch file decides.
 
-    A ``max_pool_size`` of 0, which only the MONGODB_URI can ask for, is no limit.
+    ``mongodb_options`` are what the URI leaves to this service. A ``max_pool_size`` of 0, of the URI, is no limit.
     """
 
-    host: str
+    hosts: tuple[str, ...]
     port: int
     mongodb_uri: str
+    mongodb_options: Mapping[str, Any]
     database: str
     max_pool_size: int
     workers: int | None
@@ -49,24 +59,33 @@ class Config:
         threads = read.optional_integer("THREADS", most=10_000)
         # A thread that finds no connection would wait for another thread's.
         pool_size = read.integer("MONGODB_MAX_POOL_SIZE", max(_DEFAULT_POOL_SIZE, threads or 0), most=100_000)
-        mongodb_uri = read.text("MONGODB_URI", _DEFAULT_URI)
+        timeout_s = read.integer("DB_TIMEOUT_MS", 10_000, most=600_000) / 1000
+        uri = read.text("MONGODB_URI", "mongodb://127.0.0.1:27017")
+        options, client = _unconnected(uri, pool_size)
+        pool = client.options.pool_options
+        database = read.text("MONGODB_DATABASE", client.get_default_database("articles").name)
+        if not _DATABASE_NAME.fullmatch(database):
+            named_by = "MONGODB_DATABASE" if environment.get("MONGODB_DATABASE") else "MONGODB_URI"
+            raise BadSetting(f"{named_by} must have a valid database name, not {database!r}")
         return cls(
-            host=read.text("HOST", "127.0.0.1"),
+            hosts=tuple(read.text("HOST", "127.0.0.1").split(",")),
             port=read.integer("PORT", 5000, most=65_535),
-            mongodb_uri=mongodb_uri,
-            database=_valid_database(read.text("MONGODB_DATABASE", "articles")),
-            max_pool_size=_pool_size_of(mongodb_uri, pool_size),
+            mongodb_uri=uri,
+            mongodb_options=options,
+            database=database,
+            max_pool_size=int(pool.max_pool_size or 0),
             workers=read.optional_integer("WEB_CONCURRENCY", most=1000),
             threads=threads,
             worker_connections=read.integer("WORKER_CONNECTIONS", 5000, most=100_000),
-            db_timeout_s=read.integer("DB_TIMEOUT_MS", 10_000, most=600_000) / 1000,
+            # The driver would forget its own two when each find has a clock.
+            db_timeout_s=min(filter(None, (timeout_s, client.options.timeout, pool.socket_timeout))),
             access_log=read.integer("ACCESS_LOG", 0, least=0, most=1) == 1,
         )
 
     @property
-    def address(self) -> str:
+    def addresses(self) -> list[str]:
         """``HOST:PORT`` as servers read it, an IPv6 address in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return [f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}" for host in self.hosts]
 
 
 def load() -> Config:
@@ -78,24 +97,11 @@ def load() -> Config:
         raise SystemExit(2) from None
 
 
-def options_of(uri: str) -> set[str]:
-    """Return the names of the options in ``uri``, in lower case."""
-    _, _, query = uri.partition("?")
-    return {name.lower() for name in split_options(query, validate=False)} if query else set()
-
-
-def usable_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return how many CPUs this process may use: its affinity, and its container's CPU quota rounded up."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota_v2(cgroup / "cpu.max") or _quota_v1(cgroup / "cpu")
-    return max(1, min(cpus, ceil(quota))) if quota else cpus
-
-
+@dataclass(frozen=True)
 class _Reader:
     """An empty variable counts as one that is not set."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = environment
+    _environment: Mapping[str, str]
 
     def text(self, name: str, default: str) -> str:
         return self._environment.get(name) or default
@@ -110,38 +116,55 @@ class _Reader:
         return self.integer(name, 1, most=most) if self._environment.get(name) else None
 
 
-def _pool_size_of(uri: str, default: int) -> int:
-    """Return the pool size of a client of ``uri``. Raises BadSetting when the driver cannot make one."""
+def _unconnected(uri: str, pool_size: int) -> tuple[dict[str, Any], MongoClient[dict[str, Any]]]:
+    """Return the options that ``uri`` leaves to this service, and a client of both. Raises BadSetting."""
     if not uri.startswith(("mongodb://", "mongodb+srv://")):  # the driver would take it for the name of a host
         raise BadSetting("MONGODB_URI must start with mongodb:// or mongodb+srv://")
+    options: dict[str, Any] = {
+        "maxPoolSize": pool_size,
+        # The return of a database that was gone is noticed within 5 s.
+        "heartbeatFrequencyMS": 2000,
+        # A request that finds the database gone is told so within 2.5 s: the driver looks at this limit every 0.5 s.
+        "serverSelectionTimeoutMS": 1500,
+        # With mongodb+srv it limits DNS too, where a name server that is silent costs 2 s.
+        "connectTimeoutMS": 5000 if uri.startswith("mongodb+srv:") else 1000,
+        # With a clock for each find the driver would retry until it is over.
+        "retryReads": False,
+    }
+    _, _, query = uri.partition("?")
     try:
-        # With connect=False it reads the URI, and asks neither the network nor a database that may come up later.
-        with MongoClient[dict[str, Any]](uri, connect=False) as client:
-            return int(client.options.pool_options.max_pool_size or 0) if "maxpoolsize" in options_of(uri) else default
+        # The driver warns of what it then ignores: an option that it does not know, a bad value, a missing library.
+        with warnings.catch_warnings(action="error", category=UserWarning):
+            written = split_options(query, validate=False) if query else {}
+            given = {name.lower(): value for name, value in written.items()}
+            _require_obeyed(given)
+            # Without a password for its key, the driver would ask for one at the terminal.
+            options |= {"tlsCertificateKeyFilePassword": ""} if "tlscertificatekeyfile" in given else {}
+            options = {name: value for name, value in options.items() if name.lower() not in given}
+            # With connect=False it reads the URI, and asks neither the network nor a database that may come up later.
+            client = MongoClient[dict[str, Any]](uri, connect=False, **options)
     except OSError as error:
-        raise BadSetting(f"MONGODB_URI names a file that cannot be read: {error.filename}") from None
-    except (PyMongoError, ValueError):
-        # The driver's message may hold a part of the password.
-        raise BadSetting("MONGODB_URI must be a MongoDB connection string that the driver can parse") from None
+        files = ", ".join(given[name] for name in _FILES & given.keys())
+        raise BadSetting(f"MONGODB_URI names a file that TLS cannot use: {files} ({error})") from None
+    except (PyMongoError, ValueError, TypeError, UserWarning) as error:
+        # With a user in the URI, the driver's message may hold a part of the password.
+        said = "" if "@" in (query if isinstance(error, UserWarning) else uri) else f": {error}".splitlines()[0]
+        raise BadSetting(f"MONGODB_URI must be a connection string that the driver can use{said}") from None
+    # These two would be refused with each find.
+    if 0 < client.read_preference.max_staleness < max(90, client.options.heartbeat_frequency + 10):
+        raise BadSetting("MONGODB_URI must have maxStalenessSeconds of 90 or more, and 10 s above its heartbeat")
+    if client.read_concern.level not in (None, *_READ_CONCERNS):
+        raise BadSetting(f"MONGODB_URI must have a readConcernLevel of {', '.join(_READ_CONCERNS)}")
+    return options, client
 
 
-def _valid_database(name: str) -> str:
-    if not _DATABASE_NAME.fullmatch(name):
-        raise BadSetting(f"MONGODB_DATABASE must be a valid database name, not {name!r}")
-    return name
-
-
-def _quota_v2(path: Path) -> float | None:
-    try:
-        quota, period = path.read_text().split()
-        return int(quota) / int(period)
-    except (OSError, ValueError):  # no such file, or "max": no quota
-        return None
-
-
-def _quota_v1(folder: Path) -> float | None:
-    try:
-        quota = int((folder / "cpu.cfs_quota_us").read_text())
-        return quota / int((folder / "cpu.cfs_period_us").read_text()) if quota > 0 else None
-    except (OSError, ValueError):
-        return None
+def _require_obeyed(given: Mapping[str, Any]) -> None:
+    mechanism = given.get("authmechanism", "SCRAM")
+    unused = _IGNORED | ({"authmechanismproperties"} if mechanism.startswith("SCRAM") else set())
+    if names := sorted(unused & given.keys()):
+        raise BadSetting(f"MONGODB_URI must not have {', '.join(names)}: this service would ignore it")
+    if mechanism in ("GSSAPI", "MONGODB-AWS"):  # the driver would miss it only when it logs in
+        raise BadSetting(f"MONGODB_URI has authMechanism={mechanism}: requirements.in does not have what it needs")
+    for name in _FILES & given.keys():
+        if not Path(given[name]).is_absolute() or not os.access(given[name], os.R_OK):  # servers change their folder
+            raise BadSetting(f"MONGODB_URI must have in {name} the whole path of a file to read, not {given[name]}")

@@ -1,26 +1,42 @@
 """The database side: one client for each process, and the one question that the service asks."""
 
 import atexit
+import re
+import time
 from collections.abc import Callable
-from threading import Lock
+from functools import partial
+from threading import Lock, Thread
 from typing import Any
 
+import bson
 import pymongo
 from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.errors import InvalidBSON
+from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
-from pymongo.errors import AutoReconnect, NetworkTimeout, ServerSelectionTimeoutError, WaitQueueTimeoutError
+from pymongo.errors import AutoReconnect, NetworkTimeout, PyMongoError
+from pymongo.errors import ServerSelectionTimeoutError as NoServer
+from pymongo.errors import WaitQueueTimeoutError as NoneFree
 
-from config import Config, options_of
+from config import Config
+from machine import Memory, usable_cpus, usable_memory
 
 Document = dict[str, Any]
-Find = Callable[[float], Document | None]
-Ask = Callable[[Find, float], Document | None]
+Find = Callable[[float], bytes | None]
+Ask = Callable[[Find, float], bytes | None]
+WhenDone = Callable[[Callable[[], None], Callable[[], None]], object]
 
-# The return of a database that was gone is noticed within 5 s.
-_HEARTBEAT_MS = 2000
-# A request that finds the database gone is told so within 2.5 s: the driver looks at this limit every 0.5 s.
-_SELECTION_TIMEOUT_MS = 1500
-_CONNECT_TIMEOUT_MS = 1000
+# The driver takes 0 for no limit.
+_SHORTEST_S = 0.001
+_LOOK_UP_S = 1.5
+# Bytes of BSON: documents up to the first do not wait, and MongoDB stores none beyond the second.
+_SMALL, _LARGEST = 64 * 1024, 16 * 1024 * 1024
+# A document takes so many times its BSON until it is encoded, and then its reply. Of tiny values it can be twice that.
+_COST, _COST_OF_REPLY = 16, 2
+# In bytes.
+_MEMORY = 640 * 2**20
+# A binary of the old subtype 2 begins with its length once more.
+_OLD_BINARY = re.compile(rb"\x05[^\0]*\0(?=(.{4})\x02(.{4}))", re.DOTALL)
 
 CODEC: CodecOptions[Document] = CodecOptions(
     # A date before the year 1 or after 9999 is no datetime; it comes as a DatetimeMS instead of an exception.
@@ -28,68 +44,124 @@ CODEC: CodecOptions[Document] = CodecOptions(
     # Another program may have stored bytes that are no UTF-8; the rest of the document is still good.
     unicode_decode_error_handler="replace",
 )
+_RAW = CODEC.with_options(document_class=RawBSONDocument)
 
 
 class Articles:
     """The collections that the service reads.
 
-    The client is made at the first question, so in the process that asks it: a client's threads and sockets do not
-    survive a fork, and some servers load the application before they fork. ``ask`` calls a find, within the given
-    seconds, when this request may use a connection.
+    The client is made at the first question: its threads and sockets do not survive a fork, and some servers load the
+    application before they fork. ``ask`` calls a find, within the given seconds, when a connection is free.
     """
 
     def __init__(self, config: Config, ask: Ask | None = None) -> None:
         self._config = config
-        self._ask = ask or _at_once
+        self._ask = ask or (lambda find, timeout_s: find(timeout_s))
         self._opening = Lock()
+        self._opener: Thread | None = None
         self._client: MongoClient[Document] | None = None
+        self._problem = "it may be slow"
+        self._memory = Memory(min(_MEMORY, usable_memory() // 2 // (config.workers or usable_cpus())))
+        # Of the last document of each collection, in bytes.
+        self._sizes: dict[str, int] = {}
 
-    def first(self, collection: str) -> Document | None:
+    def first(self, collection: str, when_done: WhenDone) -> Document | None:
         """Return a document of ``collection``, None when it is empty: one ``find`` on the wire.
 
+        ``when_done`` takes what to call when the document is encoded, and when the reply is sent, or cannot be.
         Raises PyMongoError when the database cannot be reached, refuses, or takes longer than DB_TIMEOUT_MS.
         """
-        return self._ask(lambda timeout_s: self._find(collection, timeout_s), self._config.db_timeout_s)
+        stored = self._ask(lambda limit_s: self._find(collection, when_done, limit_s), self._config.db_timeout_s)
+        return decode(stored) if stored else None
 
-    def _find(self, collection: str, timeout_s: float) -> Document | None:
+    def _find(self, collection: str, when_done: WhenDone, timeout_s: float) -> bytes | None:
+        deadline = time.monotonic() + timeout_s
         client = self._open()
-        stored = client.get_database(self._config.database, codec_options=CODEC)[collection]
-        # One clock for all that the driver does. It takes the place of the selection timeout too, so a request that
-        # finds no server gets that one.
-        known = client.topology_description.has_readable_server()
-        with pymongo.timeout(timeout_s if known else min(timeout_s, client.options.server_selection_timeout)):
-            try:
-                return stored.find_one()
-            except (NetworkTimeout, ServerSelectionTimeoutError, WaitQueueTimeoutError):
-                raise
-            except AutoReconnect:
-                # A connection that was closed while it lay in the pool says nothing about the database now.
-                return stored.find_one()
+        stored = client[self._config.database].get_collection(collection, codec_options=_RAW)
+
+        def find() -> bytes | None:
+            # One clock for all that the driver does. It takes the place of the selection timeout too, so a find that
+            # meets no server gets that one.
+            most_s = timeout_s if _is_known(client) else client.options.server_selection_timeout
+            with pymongo.timeout(max(_SHORTEST_S, min(most_s, deadline - time.monotonic()))):
+                found: Any = stored.find_one()
+            return None if found is None else found.raw
+
+        # The last document of a collection says how large the next will be.
+        if waits := self._needs(collection) and _is_known(client):
+            self._hold(collection, when_done, deadline)
+        try:
+            found = find()
+        except (NetworkTimeout, NoServer, NoneFree):
+            raise
+        except AutoReconnect:
+            # A connection that was closed while it lay in the pool says nothing about the database now.
+            found = find()
+        self._sizes[collection] = len(found or b"")
+        if self._needs(collection) and not waits:
+            self._hold(collection, when_done, deadline)
+        return found
+
+    def _needs(self, collection: str) -> int:
+        size = self._sizes.get(collection, _LARGEST)
+        return min(size * _COST, self._memory.limit) if size > _SMALL else 0
+
+    def _hold(self, collection: str, when_done: WhenDone, deadline: float) -> None:
+        held = self._memory.take(lambda: self._needs(collection), deadline - time.monotonic())
+        of_reply = held * _COST_OF_REPLY // _COST
+        when_done(*(partial(self._memory.give_back, size) for size in (held - of_reply, of_reply)))
 
     def _open(self) -> MongoClient[Document]:
         if self._client is None:
             with self._opening:
-                if self._client is None:
-                    self._client = connect(self._config)
-                    atexit.register(self._client.close)
+                if self._opener is None or not self._opener.is_alive():
+                    self._opener = Thread(target=self._connect, daemon=True)
+                    self._opener.start()
+            # With mongodb+srv the client asks DNS first: one look-up for all, which goes on without them.
+            self._opener.join(_LOOK_UP_S)
+        if self._client is None:
+            raise NoServer(f"no answer from DNS yet: {self._problem}")
         return self._client
 
+    def _connect(self) -> None:
+        try:
+            # The options of the URI first, then those of this service.
+            client = MongoClient[Document](self._config.mongodb_uri, **self._config.mongodb_options)
+            atexit.register(client.close)
+            self._client = client
+        except PyMongoError as problem:
+            self._problem = str(problem)
 
-def _at_once(find: Find, timeout_s: float) -> Document | None:
-    return find(timeout_s)
+
+def _is_known(client: MongoClient[Document]) -> bool:
+    return client.topology_description.has_readable_server(client.read_preference)
 
 
-def connect(config: Config) -> MongoClient[Document]:
-    """Return a client for the server that ``config`` names: its options first, then those of this service."""
-    options: dict[str, Any] = {
-        "maxPoolSize": config.max_pool_size,
-        "heartbeatFrequencyMS": _HEARTBEAT_MS,
-        "serverSelectionTimeoutMS": _SELECTION_TIMEOUT_MS,
-        "connectTimeoutMS": _CONNECT_TIMEOUT_MS,
-        # With a clock for each find the driver would retry until it is over.
-        "retryReads": False,
-    }
-    given = options_of(config.mongodb_uri)
-    return MongoClient(
-        config.mongodb_uri, **{name: value for name, value in options.items() if name.lower() not in given}
-    )
+def decode(stored: bytes) -> Document:
+    """Return the document that ``stored`` holds in BSON, its names and values in their order."""
+    try:
+        # The driver would make a DBRef of an inner document with these two names, and move its others behind them.
+        if b"$ref\0" in stored and b"$id\0" in stored:
+            return {name: _plain(value) for name, value in RawBSONDocument(stored, _RAW).items()}
+        return bson.decode(stored, CODEC)
+    except InvalidBSON:
+        mended = _without_wrong_lengths(stored)
+        if mended == stored:
+            raise
+        return decode(mended)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, RawBSONDocument):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _without_wrong_lengths(stored: bytes) -> bytes:
+    """Return it with plain binaries in place of old ones whose second length is wrong, which the driver refuses."""
+    mended = bytearray(stored)
+    for found in _OLD_BINARY.finditer(stored):
+        length, inner_length = (int.from_bytes(number, "little") for number in found.groups())
+        if length < len(stored) and inner_length != length - 4:
+            mended[found.end(1)] = 0
+    return bytes(mended)

@@ -69,12 +69,8 @@ def _holds_non_finite(values: Iterable[Any]) -> bool:
     for value in values:
         # Exact types, which cost half of isinstance here: subclasses go through _convert.
         kind = type(value)
-        if kind is float:
-            if not isfinite(value):
-                return True
-        elif kind is dict:
-            if _holds_non_finite(value.values()):
-                return True
-        elif kind is list and _holds_non_finite(value):
+        if kind is float and not isfinite(value):
+            return True
+        if (kind is dict and _holds_non_finite(value.values())) or (kind is list and _holds_non_finite(value)):
             return True
     return False

@@ -1,12 +1,13 @@
 """``python launch.py STACK``: check the settings, then become the server (for uWSGI: run it, and see that it stops).
 
-The commands can be typed without it; what it adds is one clear line and exit status 2 for a setting that cannot be
-used or a port that is taken, and the figures that depend on the machine.
+It adds to the commands: one clear line and exit status 2 for a setting that cannot be used or a port that is taken,
+the figures that depend on the machine, and an environment that changes no server.
 """
 
 import ctypes
 import errno
 import os
+import re
 import resource
 import shlex
 import signal
@@ -14,10 +15,12 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from config import BadSetting, Config, load, usable_cpus
+from config import BadSetting, Config, load
+from machine import usable_cpus
 
 COMMANDS = {
     "uwsgi-threads": "uwsgi --ini servers/uwsgi_threads.ini",
@@ -31,10 +34,12 @@ _UWSGI_THREADS = 256
 _WANTED_BACKLOG = 4096
 # Longer than uWSGI's worker-reload-mercy, which is longer than the longest request.
 _STOP_S = 13
-# Open files of a process besides: the database, libraries, pipes.
+# Open files of a process besides: libraries, pipes.
 _OTHER_FILES = 40
-# From linux/prctl.h.
-_PR_SET_PDEATHSIG = 1
+# uWSGI takes 8 bytes for each open file that is allowed, and containers may allow a billion.
+_MANY_FILES = 65_536
+# Servers read these by themselves, and would listen, log or answer otherwise. Kubernetes sets UWSGI_PORT, for one.
+_NOT_HANDED_ON = re.compile(r"(UWSGI|GUNICORN|LISTEN|UPSTART)_.*|FLASK_DEBUG|FORWARDED_ALLOW_IPS|SCRIPT_NAME|SENDFILE")
 
 
 def main(arguments: list[str]) -> int:
@@ -42,34 +47,43 @@ def main(arguments: list[str]) -> int:
         print(f"usage: python launch.py {' | '.join(COMMANDS)}", file=sys.stderr)
         return 2
     config = load()
+    workers = config.workers or usable_cpus()
+    threads = config.threads or -(-_UWSGI_THREADS // workers)
     try:
-        _require_free_port(config.host, config.port)
-        allowed = _allow_open_files(config)
-        if arguments[0] == "uwsgi-threads":
-            _require_open_files(_threads(config), allowed)
+        config = replace(config, hosts=_free_hosts(config))
+        _set_open_files(config, threads if arguments[0] == "uwsgi-threads" else 0)
     except BadSetting as reason:
         print(reason, file=sys.stderr)
         return 2
     command = shlex.split(COMMANDS[arguments[0]])
+    mongodb = re.split("[/?]", config.mongodb_uri.partition("://")[2])[0].rpartition("@")[2]  # without the password
+    lines = [f"database {config.database} of MongoDB at {mongodb}"]
+    if dropped := sorted(filter(_NOT_HANDED_ON.fullmatch, os.environ)):
+        lines.append(f"not handed on to the server: {', '.join(dropped)}")
     # gunicorn would fail over an empty WEB_CONCURRENCY, which here counts as one that is not set.
-    environment = {name: value for name, value in os.environ.items() if value or name != "WEB_CONCURRENCY"}
+    environment = {name: value for name, value in os.environ.items() if value and name not in dropped}
+    environment["HOST"] = ",".join(config.hosts)
     if command[0] == "uwsgi":
-        environment |= _uwsgi_environment(config)
+        # What the .ini files read, for uWSGI has no expressions.
+        environment |= {"WEB_CONCURRENCY": str(workers), "THREADS": str(threads)}
+        environment["WORKER_CONNECTIONS"] = str(config.worker_connections)
+        environment["DISABLE_LOGGING"] = "false" if config.access_log else "true"
         # uWSGI reads this option before the variables of an .ini file, and refuses more than the kernel allows.
-        command += ["--listen", str(min(_WANTED_BACKLOG, _kernel_backlog()))]
+        somaxconn = Path("/proc/sys/net/core/somaxconn")
+        command += ["--listen", str(min(_WANTED_BACKLOG, int(somaxconn.read_text()) if somaxconn.exists() else 128))]
+        option = "--http11-socket" if arguments[0] == "uwsgi-threads" else "--http"
+        command += [word for address in config.addresses for word in (option, address)]
     # A disk that is full where the log goes is no reason not to serve.
     with suppress(OSError):
-        print(f"$ {shlex.join(command)}", file=sys.stderr, flush=True)
+        print(*lines, f"$ {shlex.join(command)}", sep="\n", file=sys.stderr, flush=True)
     os.chdir(Path(__file__).parent)
     try:
         if command[0] == "uwsgi":
             return _run_uwsgi(command, environment)
         os.execvpe(command[0], command, environment)
     except FileNotFoundError:
-        print(
-            f"{command[0]} is not on PATH: activate the environment that requirements.lock was installed in",
-            file=sys.stderr,
-        )
+        problem = f"{command[0]} is not on PATH: activate the environment that requirements.lock was installed in"
+        print(problem, file=sys.stderr)
         return 2
 
 
@@ -82,8 +96,13 @@ def _run_uwsgi(command: list[str], environment: dict[str, str]) -> int:
     server = subprocess.Popen(command, env=environment, process_group=0, preexec_fn=_stop_with_parent)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        server.terminate()
-        signal.alarm(_STOP_S)
+        left_s, _ = signal.getitimer(signal.ITIMER_REAL)
+        if not left_s:
+            server.terminate()
+            signal.alarm(_STOP_S)
+        # Supervisors tell it twice: the process group, and this process. A person who types Ctrl-C again means now.
+        elif number == signal.SIGINT and left_s < _STOP_S - 1:
+            give_up(number, frame)
 
     def give_up(number: int, frame: FrameType | None) -> None:
         os.killpg(server.pid, signal.SIGKILL)
@@ -97,73 +116,45 @@ def _run_uwsgi(command: list[str], environment: dict[str, str]) -> int:
 
 
 def _stop_with_parent() -> None:
-    """Have the kernel send SIGTERM when this process's parent is gone, however it went. Linux alone can."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if sys.platform == "linux":  # PR_SET_PDEATHSIG of linux/prctl.h: SIGTERM when the parent is gone, however it went
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-def _uwsgi_environment(config: Config) -> dict[str, str]:
-    """Return what the .ini files read, for uWSGI has no expressions."""
-    workers = config.workers or usable_cpus()
-    return {
-        "ADDRESS": config.address,
-        "WEB_CONCURRENCY": str(workers),
-        "THREADS": str(_threads(config)),
-        "WORKER_CONNECTIONS": str(config.worker_connections),
-        "DISABLE_LOGGING": "false" if config.access_log else "true",
-    }
-
-
-def _threads(config: Config) -> int:
-    """Return how many threads each process of uwsgi-threads has."""
-    return config.threads or -(-_UWSGI_THREADS // (config.workers or usable_cpus()))
-
-
-def _allow_open_files(config: Config) -> int:
-    """Raise the limit of open files, mostly 1024, to what the settings need; return as many of those as it allows."""
-    needed = max(config.worker_connections + config.max_pool_size, _files_of(_threads(config))) + _OTHER_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return needed
-    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    return allowed
-
-
-def _files_of(threads: int) -> int:
-    # Each thread waits in an epoll of its own beside the connection that it serves.
-    return 2 * threads
-
-
-def _require_open_files(threads: int, allowed: int) -> None:
-    # A thread of uWSGI that gets no epoll writes thousands of lines a second.
-    needed = _files_of(threads) + _OTHER_FILES
-    if allowed < needed:
+def _set_open_files(config: Config, threads: int) -> None:
+    """Set the limit of open files to what the settings need, within reason. Raises BadSetting when it is too low."""
+    # Each thread of uWSGI waits in an epoll of its own beside its connection, and its router has two for each.
+    of_threads = 2 * threads + _OTHER_FILES
+    needed = max(2 * config.worker_connections + config.max_pool_size + _OTHER_FILES, of_threads)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = (sys.maxsize if limit == resource.RLIM_INFINITY else limit for limit in limits)
+    allowed = min(hard, max(needed, min(soft, _MANY_FILES)))
+    if allowed < of_threads:  # a thread of uWSGI that gets no epoll writes thousands of lines a second
         raise BadSetting(
-            f"THREADS={threads} needs {needed} open files for each process, and the limit is {allowed}: "
-            f"raise it (ulimit -n {needed}), or set THREADS to {max(1, (allowed - _OTHER_FILES) // 2)}"
+            f"THREADS={threads} needs {of_threads} open files for each process, and the limit is {allowed}: "
+            f"raise it (ulimit -n {of_threads}), or set THREADS to {max(1, (allowed - _OTHER_FILES) // 2)}"
         )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, limits[1]))
 
 
-def _kernel_backlog() -> int:
-    try:
-        return int(Path("/proc/sys/net/core/somaxconn").read_text())
-    except (OSError, ValueError):
-        return 128
-
-
-def _require_free_port(host: str, port: int) -> None:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except socket.gaierror:
-        raise BadSetting(f"HOST must be an address of this machine, not {host!r}") from None
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise BadSetting(f"PORT {port} is in use on {host}: stop what listens there, or set another PORT") from None
-        raise BadSetting(f"HOST {host}, PORT {port} cannot be listened on: {error.strerror}") from None
+def _free_hosts(config: Config) -> tuple[str, ...]:
+    """Return each address that HOST means and this machine has; ``localhost`` mostly has two. Raises BadSetting."""
+    found, problem = [], f"HOST must be an address of this machine, not {config.hosts[0]!r}"
+    with suppress(OSError, UnicodeError):  # no such name
+        for family, _, _, _, (host, *_) in socket.getaddrinfo(config.hosts[0], None, type=socket.SOCK_STREAM):
+            try:
+                with socket.socket(family) as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind((host, config.port))
+                found.append(str(host))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    problem = f"PORT {config.port} is in use on {host}: stop what listens there, or set another PORT"
+                    raise BadSetting(problem) from None
+                # A machine without IPv6 may have a name for it.
+                problem = f"HOST {host}, PORT {config.port} cannot be listened on: {error.strerror}"
+    if not found:
+        raise BadSetting(problem)
+    return tuple(dict.fromkeys(found))
 
 
 if __name__ == "__main__":

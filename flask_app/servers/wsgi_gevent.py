@@ -12,17 +12,15 @@ from pymongo.errors import WaitQueueTimeoutError  # noqa: E402
 
 from app import create_app  # noqa: E402
 from config import load  # noqa: E402
-from database import Articles, Document, Find  # noqa: E402
+from database import Articles, Find  # noqa: E402
 
 _config = load()
-# The driver takes 0 for no limit.
-_SHORTEST_S = 0.001
 # The driver's pool is not fair under gevent: the greenlet that returns a connection takes it again before one that
 # waits wakes up. This queue is first come, first served.
 _connections = BoundedSemaphore(_config.max_pool_size or _config.worker_connections)
 
 
-def _ask(find: Find, timeout_s: float) -> Document | None:
+def _ask(find: Find, timeout_s: float) -> bytes | None:
     """Call ``find`` when a connection is free. Raises PyMongoError when that, or what is left for it, takes too long.
 
     By the driver's clock and not by a gevent.Timeout: one that strikes while the driver holds the lock of its pool
@@ -32,7 +30,7 @@ def _ask(find: Find, timeout_s: float) -> Document | None:
     if not _connections.acquire(timeout=timeout_s):
         raise WaitQueueTimeoutError(f"no connection within {timeout_s} s")
     try:
-        return find(max(_SHORTEST_S, deadline - time.monotonic()))
+        return find(deadline - time.monotonic())
     finally:
         _connections.release()
 

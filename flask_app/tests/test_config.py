@@ -3,24 +3,41 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
 
-import database
-from config import BadSetting, Config, usable_cpus
+from config import BadSetting, Config
 
 SECRET = "a-password"
-CPUS = 4
+# What the driver would ignore, with or without a warning, or learn only from the first reply.
+REFUSED = [
+    *("maxPolSize=5", "maxPoolSize=many", "connectTimeoutMS=-1", "heartbeatFrequencyMS=1", "readPreference=best"),
+    *("w=1&w=2", "minPoolSize=101", "replicaSet=r&loadBalanced=true", "directConnection=true&loadBalanced=true"),
+    *("compressors=snappy", "compressors=lzma", "zlibCompressionLevel=11", "srvServiceName=x", "driver=x"),
+    *(
+        "waitQueueTimeoutMS=5",
+        "waitQueueMultiple=5",
+        "tz_aware=true",
+        "datetime_conversion=datetime",
+    ),
+    *("unicode_decode_error_handler=strict", "readPreferenceTags=dc:a&readPreference=primary", "timeoutMS=x"),
+    *("tls=true&tlsCAFile=/nowhere", "tls=true&tlsCAFile=ca.pem", "tls=true&tlsCRLFile=/nowhere", "tls=maybe"),
+    *(f"tls=true&{name}={__file__}" for name in ("tlsCAFile", "tlsCertificateKeyFile", "tlsCRLFile")),
+    *("readPreference=nearest&maxStalenessSeconds=5", "readConcernLevel=best", "authMechanismProperties=a:b"),
+    *("tls=false&tlsInsecure=false", "tlsInsecure=true&tlsAllowInvalidHostnames=true"),
+    *("authMechanism=GSSAPI", "authMechanism=MONGODB-CR", "authMechanism=SCRAM-SHA-256"),
+]
+OURS = {"heartbeatFrequencyMS": 2000, "serverSelectionTimeoutMS": 1500, "connectTimeoutMS": 1000, "retryReads": False}
 
 
 def test_defaults() -> None:
     assert Config.from_environment({}) == Config(
-        host="127.0.0.1",
+        hosts=("127.0.0.1",),
         port=5000,
         mongodb_uri="mongodb://127.0.0.1:27017",
+        mongodb_options={**OURS, "maxPoolSize": 100},
         database="articles",
         max_pool_size=100,
         workers=None,
@@ -45,9 +62,10 @@ def test_every_variable_is_read() -> None:
         "ACCESS_LOG": "1",
     }
     assert Config.from_environment(environment) == Config(
-        host="::1",
+        hosts=("::1",),
         port=8080,
         mongodb_uri=environment["MONGODB_URI"],
+        mongodb_options={**OURS, "maxPoolSize": 9},
         database="größe-1",
         max_pool_size=9,
         workers=3,
@@ -82,7 +100,10 @@ def test_every_variable_is_read() -> None:
         ("MONGODB_URI", "db:27017"),
         ("MONGODB_URI", "mongodb://"),
         ("MONGODB_URI", "mongodb://db/?authMechanism=GSSAPI"),
-        ("MONGODB_URI", "mongodb://db/?tls=true&tlsCAFile=/nowhere"),
+        ("MONGODB_URI", f"mongodb://user:?{SECRET}=x@db"),
+        ("MONGODB_URI", f"mongodb://user:{SECRET}@db/?maxPolSize=5"),
+        ("MONGODB_URI", f"mongodb://db/{'x' * 64}"),
+        *(("MONGODB_URI", f"mongodb://db/?{options}") for options in REFUSED),
     ],
 )
 def test_a_bad_value_is_named_in_one_line_without_the_password(name: str, value: str) -> None:
@@ -110,6 +131,27 @@ def test_a_bad_value_ends_the_process_with_status_2() -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", expected)
 
 
+@pytest.mark.parametrize("mechanism", ["GSSAPI", "MONGODB-AWS"])
+def test_a_mechanism_whose_library_is_missing(mechanism: str) -> None:
+    with pytest.raises(BadSetting, match=r"^MONGODB_URI has authMechanism="):
+        Config.from_environment({"MONGODB_URI": f"mongodb://user:{SECRET}@db/?authMechanism={mechanism}"})
+
+
+@pytest.mark.parametrize(
+    ("uri", "given", "database"),
+    [
+        ("mongodb://db", "", "articles"),
+        ("mongodb://db/?w=1", "", "articles"),
+        ("mongodb://db/shop", "", "shop"),
+        ("mongodb://a,b/gr%C3%B6%C3%9Fe?w=1", "", "größe"),
+        ("mongodb+srv://nowhere.invalid/shop", "", "shop"),
+        ("mongodb://db/shop", "stock", "stock"),
+    ],
+)
+def test_database_of_the_variable_then_of_the_path(uri: str, given: str, database: str) -> None:
+    assert Config.from_environment({"MONGODB_URI": uri, "MONGODB_DATABASE": given}).database == database
+
+
 def test_a_name_that_needs_dns_is_not_looked_up() -> None:
     assert Config.from_environment({"MONGODB_URI": "mongodb+srv://nowhere.invalid"}).max_pool_size == 100
 
@@ -129,65 +171,44 @@ def test_a_name_that_needs_dns_is_not_looked_up() -> None:
 def test_pool_size_of_the_uri_then_of_the_variable_then_of_the_threads(environment: dict[str, str], size: int) -> None:
     config = Config.from_environment(environment)
     assert config.max_pool_size == size
-    with database.connect(config) as client:
+    with MongoClient[Any](config.mongodb_uri, **config.mongodb_options) as client:
         assert (client.options.pool_options.max_pool_size or 0) == size
 
 
 def test_options_of_the_uri_win() -> None:
-    # Those of the socket and the queue are the clock's that each find has.
-    assert client_timeouts({}) == {"selection": 1.5, "connect": 1.0, "socket": None, "queue": None}
-    uri = "mongodb://127.0.0.1:1/?serverselectiontimeoutms=50&connectTimeoutMS=60&socketTimeoutMS=70&waitQueueTimeoutMS=80"
-    assert client_timeouts({"MONGODB_URI": uri}) == {
-        "selection": 0.05,
-        "connect": 0.06,
-        "socket": 0.07,
-        "queue": 0.08,
-    }
+    assert client_timeouts({}) == {"selection": 1.5, "connect": 1.0}
+    uri = "mongodb://127.0.0.1:1/?serverselectiontimeoutms=50&connectTimeoutMS=60"
+    assert client_timeouts({"MONGODB_URI": uri}) == {"selection": 0.05, "connect": 0.06}
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds"),
+    [("socketTimeoutMS=70", 0.07), ("timeoutMS=80", 0.08), ("socketTimeoutMS=0&timeoutMS=0", 2), ("timeoutMS=9000", 2)],
+)
+def test_the_shortest_limit_is_the_clock_of_a_find(options: str, seconds: float) -> None:
+    config = Config.from_environment({"MONGODB_URI": f"mongodb://db/?{options}", "DB_TIMEOUT_MS": "2000"})
+    assert config.db_timeout_s == seconds
 
 
 def client_timeouts(environment: dict[str, str]) -> dict[str, Any]:
     """Return the limits of the client that ``environment`` leads to, in seconds."""
-    with database.connect(Config.from_environment({"MONGODB_URI": "mongodb://127.0.0.1:1", **environment})) as client:
-        assert isinstance(client, MongoClient)
+    config = Config.from_environment({"MONGODB_URI": "mongodb://127.0.0.1:1", **environment})
+    with MongoClient[Any](config.mongodb_uri, **config.mongodb_options) as client:
         pool = client.options.pool_options
         return {
             "selection": client.options.server_selection_timeout,
             "connect": pool.connect_timeout,
-            "socket": pool.socket_timeout,
-            "queue": pool.wait_queue_timeout,
         }
 
 
-@pytest.mark.parametrize(("host", "address"), [("127.0.0.1", "127.0.0.1:80"), ("db", "db:80"), ("::1", "[::1]:80")])
-def test_address(host: str, address: str) -> None:
-    assert Config.from_environment({"HOST": host, "PORT": "80"}).address == address
-
-
-@pytest.fixture
-def four_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(CPUS)), raising=False)
-
-
-@pytest.mark.usefixtures("four_cpus")
 @pytest.mark.parametrize(
-    ("quota", "cpus"),
-    [("max 100000\n", CPUS), ("50000 100000\n", 1), ("110000 100000\n", 2), ("900000 100000\n", CPUS), ("odd", CPUS)],
+    ("host", "addresses"),
+    [
+        ("127.0.0.1", ["127.0.0.1:80"]),
+        ("::1", ["[::1]:80"]),
+        ("0.0.0.0", ["0.0.0.0:80"]),
+        ("::1,127.0.0.1", ["[::1]:80", "127.0.0.1:80"]),
+    ],
 )
-def test_a_cpu_quota_is_kept(tmp_path: Path, quota: str, cpus: int) -> None:
-    (tmp_path / "cpu.max").write_text(quota)
-    assert usable_cpus(tmp_path) == cpus
-
-
-@pytest.mark.usefixtures("four_cpus")
-@pytest.mark.parametrize(("quota", "cpus"), [("-1", CPUS), ("1000", 1), ("100000", 1), ("150000", 2)])
-def test_a_cpu_quota_of_the_first_cgroups_is_kept(tmp_path: Path, quota: str, cpus: int) -> None:
-    folder = tmp_path / "cpu"
-    folder.mkdir()
-    (folder / "cpu.cfs_period_us").write_text("100000")
-    (folder / "cpu.cfs_quota_us").write_text(quota)
-    assert usable_cpus(tmp_path) == cpus
-
-
-@pytest.mark.usefixtures("four_cpus")
-def test_without_cgroups_the_affinity_counts(tmp_path: Path) -> None:
-    assert usable_cpus(tmp_path) == CPUS
+def test_addresses(host: str, addresses: list[str]) -> None:
+    assert Config.from_environment({"HOST": host, "PORT": "80"}).addresses == addresses

@@ -1,5 +1,6 @@
 """The service on a real MongoDB. Each test has a database of its own, which it removes."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
@@ -36,6 +37,11 @@ class Commands(monitoring.CommandListener):
         pass
 
 
+def at_once(*calls: Callable[[], None]) -> None:
+    for call in calls:
+        call()
+
+
 def config_of(uri: str, database: Database[Document] | None = None, **settings: str) -> Config:
     name = database.name if database is not None else "articles"
     return Config.from_environment({"MONGODB_URI": uri, "MONGODB_DATABASE": name, **settings})
@@ -43,11 +49,11 @@ def config_of(uri: str, database: Database[Document] | None = None, **settings: 
 
 def test_first_document(mongodb_uri: str, articles: Database[Document]) -> None:
     reader = Articles(config_of(mongodb_uri, articles))
-    assert reader.first("articles") is None
+    assert reader.first("articles", at_once) is None
     articles["articles"].insert_one({"_id": OID, "canonicalUrl": "http://foo.com"})
-    assert reader.first("articles") == {"_id": OID, "canonicalUrl": "http://foo.com"}
+    assert reader.first("articles", at_once) == {"_id": OID, "canonicalUrl": "http://foo.com"}
     articles["articles"].update_one({}, {"$set": {"canonicalUrl": "http://bar.com"}})
-    assert reader.first("articles") == {"_id": OID, "canonicalUrl": "http://bar.com"}
+    assert reader.first("articles", at_once) == {"_id": OID, "canonicalUrl": "http://bar.com"}
 
 
 def test_each_question_is_one_find(
@@ -58,14 +64,14 @@ def test_each_question_is_one_find(
     reader = Articles(config_of(mongodb_uri, articles))
     articles["articles"].insert_one({"_id": OID})
     for _ in range(3):
-        reader.first("articles")
+        reader.first("articles", at_once)
     assert [name for name in commands.names if name != "insert"] == ["find"] * 3
 
 
 def test_what_python_cannot_hold_is_still_a_document(mongodb_uri: str, articles: Database[Document]) -> None:
     raw = bson.encode({"_id": OID, "past": DatetimeMS(-(2**63)), "text": "??", "day": datetime(2014, 6, 1)})
     articles.client.get_database(articles.name)["articles"].insert_one(RawBSONDocument(raw))
-    document = Articles(config_of(mongodb_uri, articles)).first("articles")
+    document = Articles(config_of(mongodb_uri, articles)).first("articles", at_once)
     assert document is not None
     assert b'"past":{"$date":{"$numberLong":"-9223372036854775808"}}' in encode(document)
 
@@ -74,31 +80,31 @@ def test_an_operation_that_the_server_refuses(mongodb_uri: str, articles: Databa
     articles["stored"].insert_one({"_id": OID})
     articles.create_collection("articles", viewOn="stored", pipeline=[{"$project": {"v": {"$divide": [1, 0]}}}])
     with pytest.raises(OperationFailure):
-        Articles(config_of(mongodb_uri, articles)).first("articles")
+        Articles(config_of(mongodb_uri, articles)).first("articles", at_once)
 
 
 def test_a_server_that_is_not_there() -> None:
     with pytest.raises(ServerSelectionTimeoutError):
-        Articles(config_of(NO_DATABASE)).first("articles")
+        Articles(config_of(NO_DATABASE)).first("articles", at_once)
 
 
 def test_a_connection_is_waited_for_no_longer_than_db_timeout(mongodb_uri: str, articles: Database[Document]) -> None:
-    reader = Articles(config_of(mongodb_uri, articles, MONGODB_MAX_POOL_SIZE="1", DB_TIMEOUT_MS="200"))
-    assert reader.first("articles") is None
+    reader = Articles(config_of(mongodb_uri, articles, MONGODB_MAX_POOL_SIZE="1", DB_TIMEOUT_MS="500"))
+    assert reader.first("articles", at_once) is None
     pool = next(iter(reader._open()._topology._servers.values())).pool
     with pool.checkout(), pytest.raises(WaitQueueTimeoutError):
-        reader.first("articles")
-    assert reader.first("articles") is None
+        reader.first("articles", at_once)
+    assert reader.first("articles", at_once) is None
 
 
 def test_who_asks_is_told_how_long_it_may_take(mongodb_uri: str, articles: Database[Document]) -> None:
     limits: list[float] = []
 
-    def ask(find: Find, timeout_s: float) -> Document | None:
+    def ask(find: Find, timeout_s: float) -> bytes | None:
         limits.append(timeout_s)
         return find(timeout_s)
 
-    assert Articles(config_of(mongodb_uri, articles, DB_TIMEOUT_MS="1500"), ask).first("articles") is None
+    assert Articles(config_of(mongodb_uri, articles, DB_TIMEOUT_MS="1500"), ask).first("articles", at_once) is None
     assert limits == [1.5]
 
 

@@ -84,7 +84,27 @@ def test_the_soft_limit_of_open_files_is_raised(start: Start) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     limits = Path(f"/proc/{server.process.pid}/limits").read_text()
-    assert re.search(r"^Max open files +4[0-9][0-9] ", limits, re.MULTILINE)
+    assert re.search(r"^Max open files +850 ", limits, re.MULTILINE)
+
+
+@pytest.mark.parametrize("stack", COMMANDS)
+def test_each_address_of_a_name_that_this_machine_has(stack: str, start: Start, tmp_path: Path) -> None:
+    """``localhost`` of Debian, where this machine has ::1."""
+    server = start(stack, HOST="localhost")
+    known = {str(each[4][0]) for each in socket.getaddrinfo("localhost", server.port, type=socket.SOCK_STREAM)}
+    for host in known:
+        with socket.create_connection((host, server.port), timeout=20) as client:
+            client.sendall(b"GET /sleep?ms=0 HTTP/1.0\r\n\r\n")
+            assert b'{"slept_ms":0}' in client.recv(4096)
+
+
+def test_variables_that_servers_read_are_dropped_and_named(start: Start) -> None:
+    for stack, name, value in [
+        ("uwsgi-threads", "UWSGI_PORT", "tcp://10.0.0.1:80"),
+        ("gunicorn-sync", "GUNICORN_CMD_ARGS", "--bind 127.0.0.1:1"),
+    ]:
+        server = start(stack, **{name: value})
+        assert f"not handed on to the server: {name}\n" in server.log.read_text()
 
 
 def test_a_program_that_is_not_installed_is_one_line(tmp_path: Path) -> None:

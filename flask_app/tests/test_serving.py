@@ -38,10 +38,11 @@ def test_without_a_database_it_starts_and_answers_503_in_time(stack: str, start:
     assert server.stop() == 0
     assert server.running() == []
     log = server.log.read_text()
-    assert "/mongo: database unavailable (ServerSelectionTimeoutError)" in log
+    assert "/mongo: database unavailable (ServerSelectionTimeoutError: " in log
     assert "GET /sleep?ms=0" in log
     assert "Traceback" not in log
     assert "a-password" not in log
+    assert "database articles of MongoDB at 127.0.0.1:1\n" in log
 
 
 @every_stack
