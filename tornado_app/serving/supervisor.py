@@ -71,7 +71,7 @@ class Supervisor:
         """Return the exit status when all workers have ended: 0 when they have stopped as they were told to."""
         for number in STOP_SIGNALS:
             signal.signal(number, self._stop)
-        signal.signal(signal.SIGALRM, self._kill)
+        signal.signal(signal.SIGALRM, lambda *_: self._send(signal.SIGKILL))
         for place in range(len(self._listeners)):
             self._start(place)
         status = 0
@@ -143,9 +143,6 @@ class Supervisor:
             _close(group)
         signal.setitimer(signal.ITIMER_REAL, self._stop_limit_s)
         self._send(signal.SIGTERM)
-
-    def _kill(self, _signal: int, _frame: FrameType | None) -> None:
-        self._send(signal.SIGKILL)
 
     def _send(self, number: signal.Signals) -> None:
         for pid in self._workers:
