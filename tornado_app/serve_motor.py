@@ -7,11 +7,13 @@ from contextlib import asynccontextmanager
 from threading import Thread
 
 from config import Config, load
-from database import client_options
 from serving.server import run
+from serving.supervisor import report
 
 _config = load()
 # Motor runs PyMongo in a thread pool of its own, whose size it reads from here when it is imported.
+if "MOTOR_MAX_WORKERS" in os.environ:
+    report("MOTOR_MAX_WORKERS is not used: set THREADS")
 os.environ["MOTOR_MAX_WORKERS"] = str(_config.threads)
 
 from motor.motor_tornado import MotorClient  # noqa: E402
@@ -22,7 +24,7 @@ _CLOSE_LIMIT_S = 1
 
 @asynccontextmanager
 async def connect(config: Config) -> AsyncIterator[MotorClient]:
-    client = MotorClient(config.mongodb_uri, **client_options(config))
+    client = MotorClient(config.mongodb_uri, **config.mongodb_options)
     try:
         yield client
     finally:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pymongo import AsyncMongoClient
 
 from config import Config, load
-from database import Document, client_options
+from database import Document
 from serving.server import run
 
 # The goodbye to the server, which may be frozen.
@@ -17,7 +17,7 @@ _CLOSE_LIMIT_S = 1
 
 @asynccontextmanager
 async def connect(config: Config) -> AsyncIterator[AsyncMongoClient[Document]]:
-    client: AsyncMongoClient[Document] = AsyncMongoClient(config.mongodb_uri, **client_options(config))
+    client: AsyncMongoClient[Document] = AsyncMongoClient(config.mongodb_uri, **config.mongodb_options)
     try:
         yield client
     finally:
