@@ -17,7 +17,7 @@ from extended_json import encode
 LONGEST_SLEEP_S = 10
 _MILLISECONDS = re.compile(rb"[0-9]{1,5}")
 # RFC 3986, 6.2.2.2: a letter, digit, `-`, `.`, `_` or `~` means the same as its %XX.
-_NEEDLESSLY_ESCAPED = re.compile("%(2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])", re.IGNORECASE)
+_ESCAPED = re.compile("%(2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])", re.IGNORECASE)
 # RFC 9112, 3.2.2: a target may begin with the address of the server.
 _SERVER = re.compile("^https?://[^/?]*", re.IGNORECASE)
 _ERRORS = {404: "not found", 405: "method not allowed", 500: "internal error", 503: "database unavailable"}
@@ -44,8 +44,7 @@ class Service(Application):
     """Tornado's own, which would take each spelling of a path for another path."""
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
-        path = _SERVER.sub("", request.path)
-        request.path = _NEEDLESSLY_ESCAPED.sub(lambda escaped: chr(int(escaped[1], 16)), path)
+        request.path = _ESCAPED.sub(lambda escaped: chr(int(escaped[1], 16)), _SERVER.sub("", request.path))
         # No path reads a body. Tornado would parse it by its type, and refuse what is malformed.
         request.headers.pop("Content-Type", None)
         return super().find_handler(request, **kwargs)
@@ -102,8 +101,7 @@ class Article(Endpoint):
                     self.fail(404, "no document")
                     return
                 sent = self.finish(encode(document))
-                # The bytes are enough while the client takes them.
-                del document
+                del document  # The bytes are enough while the client takes them.
                 with suppress(StreamClosedError):
                     await sent
         except (PyMongoError, TimeoutError) as error:

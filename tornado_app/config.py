@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -95,15 +94,6 @@ class Config:
         )
 
 
-def load() -> Config:
-    """Return the settings of this process's environment; end it with one line and status 2 where one cannot be used."""
-    try:
-        return Config.from_environment()
-    except BadSetting as reason:
-        print(reason, file=sys.stderr)
-        raise SystemExit(2) from None
-
-
 def usable_cpus(root: Path = Path("/")) -> int:
     """Return how many CPUs this process may use: its affinity, and the CPU quotas of its cgroups rounded up."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -134,10 +124,7 @@ class _Reader:
 
 
 def _read_uri(uri: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any], MongoClient[Any]]:
-    """Return the hosts of ``uri``, those of ``options`` that it has not, and a client that has asked nobody.
-
-    Raises BadSetting.
-    """
+    """Return the hosts, those of ``options`` that ``uri`` has not, and an idle client. Raises BadSetting."""
     scheme, _, rest = uri.partition("://")
     hosts, *others = re.split("[/?]", rest, maxsplit=1)
     try:

@@ -18,12 +18,8 @@ Document = dict[str, Any]
 
 # A document is in memory as BSON, as JSON, and as what a client has not taken yet.
 _COPIES = 3
-# Bytes. Smaller ones are not counted: thousands of them fit.
-_LARGE = 65_536
-# MongoDB's limit for a document, in bytes.
-_LARGEST = 16_777_216
-# The driver looks at its selection timeout every 0.5 s. A little later its own words are there.
-_SELECTION_SPARE_S = 0.6
+# MongoDB's limit for a document, in bytes. Those below the other number are not counted: thousands of them fit.
+_LARGEST, _LARGE = 16_777_216, 65_536
 
 CODEC: CodecOptions[Document] = CodecOptions(
     # A date before the year 1 or after 9999 is no datetime; it comes as a DatetimeMS instead of an exception.
@@ -34,7 +30,6 @@ CODEC: CodecOptions[Document] = CodecOptions(
 _RAW: CodecOptions[Any] = CODEC.with_options(document_class=RawBSONDocument)
 # Bytes of a value by its BSON type, beside those that its own length counts: of text, binary, code.
 _BYTES = {1: 8, 2: 4, 3: 4, 4: 4, 5: 5, 7: 12, 8: 1, 9: 8, 12: 16, 13: 4, 14: 4, 15: 12, 16: 4, 17: 8, 18: 8, 19: 16}
-_COUNTED = (2, 5, 12, 13, 14, 15)
 
 
 def decode(stored: bytes) -> Document:
@@ -57,7 +52,8 @@ class Articles:
         self._client = client
         self._database = client.get_database(config.database, codec_options=_RAW)
         self._timeout_s = config.db_timeout_s
-        self._selection_limit_s = client.options.server_selection_timeout + _SELECTION_SPARE_S
+        # The driver looks at its limit every 0.5 s. A little later its own words are there.
+        self._selection_limit_s = min(config.db_timeout_s, client.options.server_selection_timeout + 0.6)
         self._queue_limit_s = client.options.pool_options.wait_queue_timeout or config.db_timeout_s
         self._connections = asyncio.Semaphore(config.max_pool_size)
         self._memory = self._free = config.document_bytes
@@ -97,17 +93,14 @@ class Articles:
             await asyncio.wait(self._questions, timeout=limit_s)
 
     async def _server_known(self) -> None:
-        """Wait until the driver knows a server that may answer. All who wait share one look, and its error.
-
-        Each would look up slow names anew, and occupy a connection or a thread that others need.
-        """
+        """Wait until the driver knows a server that may answer. All who wait share one look, one thread, one error."""
         preference = self._client.read_preference
         if self._client.topology_description.has_readable_server(preference):
             return
         if self._look is None or self._look.done():
             self._look = asyncio.ensure_future(self._client.admin.command("ping", read_preference=preference))
             self._look.add_done_callback(_forget)
-        if not (await asyncio.wait([self._look], timeout=min(self._timeout_s, self._selection_limit_s)))[0]:
+        if not (await asyncio.wait([self._look], timeout=self._selection_limit_s))[0]:
             raise TimeoutError("the hosts of MONGODB_URI are still being looked up")
         self._look.result()
 
@@ -137,11 +130,10 @@ class Articles:
         question = asyncio.ensure_future(self._database[collection].find_one(max_time_ms=left_ms))
         self._questions.add(question)
         question.add_done_callback(self._answered)
+        question.add_done_callback(_forget)
         # A question is never cancelled, but ends by the driver's limits: thousands of cancellations inside PyMongo
         # 4.20 left its locks and its pool broken for good.
-        answered, _ = await asyncio.wait([question], timeout=max(0.0, deadline - loop.time()))
-        if not answered:
-            question.add_done_callback(_forget)
+        if not (await asyncio.wait([question], timeout=max(0.0, deadline - loop.time())))[0]:
             raise TimeoutError
         found = question.result()
         return b"" if found is None else bytes(found.raw)
@@ -168,7 +160,7 @@ def _mended(stored: bytes) -> bytes:
         for _ in range(3 if kind == 11 else min(kind, 1)):  # the name, and both texts of a regular expression
             at = whole.index(0, at) + 1
         counts_at = at + 4 if kind == 15 else at
-        length = int.from_bytes(whole[counts_at : counts_at + 4], "little") if kind in _COUNTED else 0
+        length = int.from_bytes(whole[counts_at : counts_at + 4], "little") if kind in (2, 5, 12, 13, 14, 15) else 0
         if kind == 5 and whole[at + 4] == 2:
             if length < 4:  # no room for the second
                 whole[at + 4] = 0

@@ -39,8 +39,6 @@ _HTTP_LIMITS = {
     # Bytes that a connection may have unread. tornado's 100 MB is for uploads.
     "max_buffer_size": 1_048_576,
 }
-# Seconds until a client that takes nothing of its reply is cut off, and the memory of the reply is free again.
-_STALLED_S = 60
 # The loop's, the libraries', the log's.
 _OWN_FILES = 64
 # Seconds for answers that nobody waits for any more.
@@ -49,16 +47,17 @@ _SETTLE_LIMIT_S = 1
 _STOP_SPARE_S = 2
 
 
-def run(config: Config, connect: Connect) -> int:
-    """Serve with worker processes until SIGTERM or SIGINT and return the exit status."""
-    logging.basicConfig(format="%(asctime)s %(process)d %(levelname)s %(message)s", level=logging.WARNING)
-    if config.access_log:
-        logging.getLogger("tornado.access").setLevel(logging.INFO)
+def run(connect: Connect) -> int:
+    """Serve with worker processes until SIGTERM or SIGINT and return the exit status, 2 for a setting that is bad."""
     try:
+        config = Config.from_environment()
         listeners = _listen(config.host, config.port, config.workers)
     except BadSetting as reason:
         print(reason, file=sys.stderr)
         return 2
+    logging.basicConfig(format="%(asctime)s %(process)d %(levelname)s %(message)s", level=logging.WARNING)
+    if config.access_log:
+        logging.getLogger("tornado.access").setLevel(logging.INFO)
     drain_limit_s = max(LONGEST_SLEEP_S, config.db_timeout_s) + _STOP_SPARE_S
 
     def work(own_listeners: Sequence[socket.socket], lifeline: Lifeline) -> None:
@@ -116,9 +115,10 @@ def _listen(host: str, port: int, workers: int) -> list[list[socket.socket]]:
         if error.errno == errno.EADDRINUSE:
             raise BadSetting(f"PORT {port} is in use on {host}: stop what listens there, or set another PORT") from None
         raise BadSetting(f"HOST {host}, PORT {port} cannot be listened on: {error.strerror}") from None
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: connections inherit it
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
         for listener in chain.from_iterable(listeners):
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_S * 1000)
+            # Connections inherit it. A client that takes nothing of its reply for 60 s holds memory that others need.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)
     return listeners
 
 

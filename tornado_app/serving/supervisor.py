@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from types import FrameType
 from typing import NoReturn
 
@@ -121,8 +122,7 @@ class Supervisor:
         # accepts, and with a copy of the supervisor's ends its death would go unnoticed.
         for other in self._workers.values():
             other.channel.close()
-        for group in (*self._listeners[:place], *self._listeners[place + 1 :]):
-            _close(group)
+        _close((*self._listeners[:place], *self._listeners[place + 1 :]))
         status = 1
         try:
             self._work(self._listeners[place], Lifeline(channel))
@@ -139,8 +139,7 @@ class Supervisor:
         if self._stopping:
             return
         self._stopping = True
-        for group in self._listeners:
-            _close(group)
+        _close(self._listeners)
         signal.setitimer(signal.ITIMER_REAL, self._stop_limit_s)
         self._send(signal.SIGTERM)
 
@@ -151,8 +150,8 @@ class Supervisor:
                 os.kill(pid, number)
 
 
-def _close(listeners: Sequence[socket.socket]) -> None:
-    for listener in listeners:
+def _close(listeners: Sequence[Sequence[socket.socket]]) -> None:
+    for listener in chain.from_iterable(listeners):
         listener.close()
 
 

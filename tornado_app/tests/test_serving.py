@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import Start, until
+from conftest import NO_DATABASE, Start, until
 
 GET = b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -199,14 +199,39 @@ def test_a_bad_setting_is_one_line(start: Start, name: str, value: str) -> None:
 
 
 def test_503_within_two_and_a_half_seconds_when_the_database_is_down(start: Start) -> None:
-    server = start()
-    # No more than Motor has threads: others would wait for one of those before they wait for the database.
-    with ThreadPoolExecutor(8) as clients:
+    """Also for far more requests than there are threads or connections that could wait for it."""
+    server = start(THREADS="2", MONGODB_URI=f"{NO_DATABASE}/?maxPoolSize=2")
+    with ThreadPoolExecutor(40) as clients:
         started = time.monotonic()
-        replies = list(clients.map(server.ask, ["/mongo"] * 8))
+        replies = list(clients.map(server.ask, ["/mongo"] * 40))
         # 2.5 s, and a second for a machine that is busy with other tests.
         assert time.monotonic() - started < 3.5
-    assert replies == [(503, b'{"error":"database unavailable"}')] * 8
+    assert replies == [(503, b'{"error":"database unavailable"}')] * 40
+    assert "ServerSelectionTimeoutError: " in server.log.read_text()
+
+
+SILENT_DNS = """
+import socket
+import dns.resolver
+silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+silent.bind(("127.0.0.1", 0))
+resolver = dns.resolver.Resolver(configure=False)
+resolver.nameservers = ["127.0.0.1"]
+resolver.port = silent.getsockname()[1]
+dns.resolver.default_resolver = resolver
+"""
+
+
+def test_dns_that_is_silent_stops_neither_the_start_nor_an_answer(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SILENT_DNS)
+    server = start(MONGODB_URI="mongodb+srv://a.database.example", PYTHONPATH=str(tmp_path), THREADS="2")
+    with ThreadPoolExecutor(20) as clients:
+        started = time.monotonic()
+        replies = list(clients.map(server.ask, ["/mongo"] * 20))
+        assert time.monotonic() - started < 3.5
+    assert {reply.status for reply in replies} == {503}
+    assert server.answers()
+    assert server.stop() == 0
 
 
 def test_more_connections_than_allowed_are_closed(start: Start) -> None:
