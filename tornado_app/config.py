@@ -29,10 +29,7 @@ class BadSetting(Exception):
 
 @dataclass(frozen=True)
 class Config:
-    """What the environment says. Times in seconds. ``mongodb_options`` are the app's own, where the URI has none.
-
-    ``document_bytes`` is the memory of one process for documents that are under way to clients.
-    """
+    """What the environment says. Times in seconds. ``mongodb_options`` are the app's own, where the URI has none."""
 
     host: str
     port: int
@@ -83,7 +80,7 @@ class Config:
             database=database,
             # maxPoolSize=0 in the URI is no limit. Then the clients are the limit.
             max_pool_size=int(client.options.pool_options.max_pool_size or worker_connections),
-            # The interpreter, and the one document that is being decoded, come on top (README.md, Limits).
+            # Of each process, for documents that are on their way to clients (README.md, Limits).
             document_bytes=usable_memory() // 32 // workers,
             workers=workers,
             # Motor's own default. More are slower while the database is fast, and faster when it is slow (TUNING.md).

@@ -73,16 +73,15 @@ class Articles:
         """
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         await self._server_known()
-        expected = self._bytes[collection]
-        held = await self._take(expected, deadline)
+        held = await self._take(collection, deadline)
         try:
             raw = await self._find(collection, deadline)
             self._bytes[collection] = len(raw)
-            if len(raw) > expected:
+            if self._weight(collection) > held:
                 # Not only what is missing: two that hold a part would wait for each other.
                 self._give_back(held)
                 held = 0
-                held = await self._take(len(raw), deadline)
+                held = await self._take(collection, deadline)
             yield decode(raw) if raw else None
         finally:
             self._give_back(held)
@@ -104,13 +103,17 @@ class Articles:
             raise TimeoutError("the hosts of MONGODB_URI are still being looked up")
         self._look.result()
 
-    async def _take(self, document_bytes: int, deadline: float) -> int:
+    def _weight(self, collection: str) -> int:
+        size = self._bytes[collection]
+        return 0 if size < _LARGE else min(_COPIES * size, self._memory)
+
+    async def _take(self, collection: str, deadline: float) -> int:
         """Return the bytes to give back, when they are free: who asks first gets them first."""
-        if document_bytes < _LARGE:
+        if not self._weight(collection):
             return 0
-        wanted = min(_COPIES * document_bytes, self._memory)
         async with asyncio.timeout_at(deadline), self._turn:
-            while self._free < wanted:
+            # An answer to another may have shown meanwhile what the document weighs.
+            while self._free < (wanted := self._weight(collection)):
                 self._freed.clear()
                 await self._freed.wait()
             self._free -= wanted

@@ -147,16 +147,23 @@ def test_large_documents_wait_for_memory_until_others_have_been_taken() -> None:
     assert [type(answer) for answer in answers] == [dict] * 4 + [TimeoutError] * 3
 
 
-def test_a_document_that_nobody_has_seen_counts_as_the_largest() -> None:
+def test_a_document_that_nobody_has_seen_counts_as_the_largest_until_one_has() -> None:
     driver = Driver(found={"text": "x" * 2**24})
+    under_way_at_first = 0
 
     async def ask() -> list[Any]:
+        nonlocal under_way_at_first
         articles = with_memory_for(2, driver)
         driver.found = RawBSONDocument(bson.encode({"text": "small"}))
-        return await asyncio.gather(*(first(articles) for _ in range(3)))
+        clients = [asyncio.ensure_future(first(articles)) for _ in range(50)]
+        await asyncio.sleep(0.1)
+        under_way_at_first = driver.under_way
+        return await asyncio.gather(*clients)
 
-    assert asyncio.run(ask()) == [{"text": "small"}] * 3
-    assert driver.most_under_way == 2
+    assert asyncio.run(ask()) == [{"text": "small"}] * 50
+    assert under_way_at_first == 2
+    # All others went together.
+    assert driver.most_under_way == 48
 
 
 def test_a_document_that_has_grown_waits_for_memory_before_it_is_decoded() -> None:
