@@ -65,8 +65,8 @@ def test_a_large_document_under_many_clients(start: Start, mongodb_uri: str, sto
     for _ in range(20):
         with server.connect() as gone:
             gone.sendall(b"GET /mongo HTTP/1.1\r\nHost: a\r\n\r\n")
-    with ThreadPoolExecutor(40) as clients:
-        replies = list(clients.map(lambda _: server.ask("/mongo"), range(40)))
+    with ThreadPoolExecutor(24) as clients:
+        replies = list(clients.map(lambda _: server.ask("/mongo"), range(24)))
     assert {(reply.status, len(reply.body)) for reply in replies} <= {(200, size), (503, 32)}
     until(lambda: server.ask("/mongo").status == 200)
     used = max(worker.memory_info().rss for worker in server.workers())
