@@ -1,21 +1,25 @@
-"""The database side: the options of the client, and the one question that the service asks."""
+"""The database side: the one question that the service asks, and the bounds on its time and memory."""
 
 import asyncio
-from typing import Any, cast
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from math import ceil
+from typing import Any
 
-import pymongo
+import bson
 from bson.codec_options import CodecOptions, DatetimeConversion
-from pymongo.errors import AutoReconnect, NetworkTimeout, ServerSelectionTimeoutError, WaitQueueTimeoutError
-from pymongo.uri_parser import split_options
+from bson.errors import InvalidBSON
+from bson.raw_bson import RawBSONDocument
 
 from config import Config
 
 Document = dict[str, Any]
 
-# A request that finds the database down is told so within 2.5 s: the driver looks at this limit every 0.5 s.
-_SELECTION_TIMEOUT_MS = 1500
-# The driver takes 0 for no limit.
-_SHORTEST_S = 0.001
+# A document is in memory as BSON, as JSON, and as what a client has not taken yet.
+_COPIES = 3
+# MongoDB's limit for a document, in bytes. Those below the other number are not counted: thousands of them fit.
+_LARGEST, _LARGE = 16_777_216, 65_536
 
 CODEC: CodecOptions[Document] = CodecOptions(
     # A date before the year 1 or after 9999 is no datetime; it comes as a DatetimeMS instead of an exception.
@@ -23,84 +27,153 @@ CODEC: CodecOptions[Document] = CodecOptions(
     # Another program may have stored bytes that are no UTF-8; the rest of the document is still good.
     unicode_decode_error_handler="replace",
 )
+_RAW: CodecOptions[Any] = CODEC.with_options(document_class=RawBSONDocument)
+# Bytes of a value by its BSON type, beside those that its own length counts: of text, binary, code.
+_BYTES = {1: 8, 2: 4, 3: 4, 4: 4, 5: 5, 7: 12, 8: 1, 9: 8, 12: 16, 13: 4, 14: 4, 15: 12, 16: 4, 17: 8, 18: 8, 19: 16}
 
 
-def client_options(config: Config) -> dict[str, Any]:
-    """Return the keyword arguments for a client of either driver: the app's own options where MONGODB_URI has none."""
-    options = {
-        "maxPoolSize": config.max_pool_size,
-        "serverSelectionTimeoutMS": _SELECTION_TIMEOUT_MS,
-        "connectTimeoutMS": 1000,
-        # The return of the database is noticed within 5 s.
-        "heartbeatFrequencyMS": 2000,
-        # With a clock for each find the driver would retry until it is over.
-        "retryReads": False,
-    }
-    given = _options_of(config.mongodb_uri)
-    return {name: value for name, value in options.items() if name.lower() not in given}
+def decode(stored: bytes) -> Document:
+    """Return the document that ``stored`` holds in BSON, its names and values in their order."""
+    try:
+        # The driver would make a DBRef of an inner document with these two names, and move its others behind them.
+        if b"$ref\0" in stored and b"$id\0" in stored:
+            return {name: _plain(value) for name, value in RawBSONDocument(stored, _RAW).items()}
+        return bson.decode(stored, CODEC)
+    except InvalidBSON:
+        if (whole := _mended(stored)) == stored:
+            raise
+        return decode(whole)
 
 
 class Articles:
     """The collections that the service reads, by a client of either driver: both have the same methods."""
 
-    def __init__(self, client: Any, name: str, timeout_s: float, connections: int) -> None:
+    def __init__(self, client: Any, config: Config) -> None:
         self._client = client
-        self._database = client.get_database(name, codec_options=CODEC)
-        self._timeout_s = timeout_s
-        self._connections = asyncio.Semaphore(connections)
-        self._questions: set[asyncio.Future[Document | None]] = set()
+        self._database = client.get_database(config.database, codec_options=_RAW)
+        self._timeout_s = config.db_timeout_s
+        # The driver looks at its limit every 0.5 s. A little later its own words are there.
+        self._selection_limit_s = min(config.db_timeout_s, client.options.server_selection_timeout + 0.6)
+        self._queue_limit_s = client.options.pool_options.wait_queue_timeout or config.db_timeout_s
+        self._connections = asyncio.Semaphore(config.max_pool_size)
+        self._memory = self._free = config.document_bytes
+        self._turn = asyncio.Lock()
+        self._freed = asyncio.Event()
+        # Of the last document of each collection. While it is not known, little at once is asked for.
+        self._bytes: dict[str, int] = defaultdict(lambda: _LARGEST)
+        self._look: asyncio.Future[Any] | None = None
+        self._questions: set[asyncio.Future[Any]] = set()
 
-    async def first(self, collection: str) -> Document | None:
-        """Return a document of ``collection``, None when it is empty: one ``find`` on the wire.
+    @asynccontextmanager
+    async def first(self, collection: str) -> AsyncIterator[Document | None]:
+        """Give a document of ``collection``, None when it is empty: one ``find`` on the wire.
 
-        Raises PyMongoError when the database cannot be reached or refuses, TimeoutError after ``timeout_s``.
+        Its memory counts until the block ends. Raises PyMongoError when the database cannot be reached or refuses,
+        TimeoutError after DB_TIMEOUT_MS.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timeout_s
-        # The queue for a connection is ours, first come, first served: whom it keeps waiting for too long leaves it.
-        async with asyncio.timeout_at(deadline):
-            await self._connections.acquire()
-        # The driver's clock takes the place of its selection timeout too, so where no server is known it gets that one.
-        known = self._client.topology_description.has_readable_server()
-        left_s = max(_SHORTEST_S, deadline - loop.time())
-        with pymongo.timeout(left_s if known else min(left_s, self._client.options.server_selection_timeout)):
-            question = asyncio.ensure_future(self._find(collection))
-        self._questions.add(question)
-        question.add_done_callback(self._answered)
-        # A question is never cancelled, but ends by the driver's clock: thousands of cancellations inside PyMongo 4.20
-        # left its locks and its pool broken for good.
-        answered, _ = await asyncio.wait([question], timeout=max(0.0, deadline - loop.time()))
-        if not answered:
-            question.add_done_callback(_forget)
-            raise TimeoutError
-        return question.result()
+        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        await self._server_known()
+        held = await self._take(collection, deadline)
+        try:
+            raw = await self._find(collection, deadline)
+            self._bytes[collection] = len(raw)
+            if self._weight(collection) > held:
+                # Not only what is missing: two that hold a part would wait for each other.
+                self._give_back(held)
+                held = 0
+                held = await self._take(collection, deadline)
+            yield decode(raw) if raw else None
+        finally:
+            self._give_back(held)
 
     async def settle(self, limit_s: float) -> None:
         """Wait, at most ``limit_s``, for the answers to what clients have asked that have gone meanwhile."""
         if self._questions:
             await asyncio.wait(self._questions, timeout=limit_s)
 
-    async def _find(self, collection: str) -> Document | None:
-        stored = self._database[collection]
-        try:
-            return cast(Document | None, await stored.find_one())
-        except (NetworkTimeout, ServerSelectionTimeoutError, WaitQueueTimeoutError):
-            raise
-        except AutoReconnect:
-            # A connection that was closed while it lay in the pool says nothing about the database now.
-            return cast(Document | None, await stored.find_one())
+    async def _server_known(self) -> None:
+        """Wait until the driver knows a server that may answer. All who wait share one look, one thread, one error."""
+        preference = self._client.read_preference
+        if self._client.topology_description.has_readable_server(preference):
+            return
+        if self._look is None or self._look.done():
+            self._look = asyncio.ensure_future(self._client.admin.command("ping", read_preference=preference))
+            self._look.add_done_callback(_forget)
+        if not (await asyncio.wait([self._look], timeout=self._selection_limit_s))[0]:
+            raise TimeoutError("the hosts of MONGODB_URI are still being looked up")
+        self._look.result()
 
-    def _answered(self, question: "asyncio.Future[Document | None]") -> None:
+    def _weight(self, collection: str) -> int:
+        size = self._bytes[collection]
+        return 0 if size < _LARGE else min(_COPIES * size, self._memory)
+
+    async def _take(self, collection: str, deadline: float) -> int:
+        """Return the bytes to give back, when they are free: who asks first gets them first."""
+        if not self._weight(collection):
+            return 0
+        async with asyncio.timeout_at(deadline), self._turn:
+            # An answer to another may have shown meanwhile what the document weighs.
+            while self._free < (wanted := self._weight(collection)):
+                self._freed.clear()
+                await self._freed.wait()
+            self._free -= wanted
+        return wanted
+
+    def _give_back(self, taken: int) -> None:
+        self._free += taken
+        self._freed.set()
+
+    async def _find(self, collection: str, deadline: float) -> bytes:
+        """Return a document as BSON, nothing when the collection is empty."""
+        loop = asyncio.get_running_loop()
+        # The queue for a connection is ours, first come, first served: whom it keeps waiting for too long leaves it.
+        async with asyncio.timeout_at(min(deadline, loop.time() + self._queue_limit_s)):
+            await self._connections.acquire()
+        left_ms = max(1, ceil((deadline - loop.time()) * 1000))
+        question = asyncio.ensure_future(self._database[collection].find_one(max_time_ms=left_ms))
+        self._questions.add(question)
+        question.add_done_callback(self._answered)
+        question.add_done_callback(_forget)
+        # A question is never cancelled, but ends by the driver's limits: thousands of cancellations inside PyMongo
+        # 4.20 left its locks and its pool broken for good.
+        if not (await asyncio.wait([question], timeout=max(0.0, deadline - loop.time())))[0]:
+            raise TimeoutError
+        found = question.result()
+        return b"" if found is None else bytes(found.raw)
+
+    def _answered(self, question: asyncio.Future[Any]) -> None:
         self._questions.discard(question)
         self._connections.release()
 
 
-def _forget(question: "asyncio.Future[Any]") -> None:
+def _plain(value: Any) -> Any:
+    if isinstance(value, RawBSONDocument):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _mended(stored: bytes) -> bytes:
+    """Return BSON in which binaries of subtype 2, which hold their length twice, do so without a contradiction.
+
+    MongoDB stores others, and the driver refuses them.
+    """
+    whole, at = bytearray(stored), 4
+    while at < len(whole):
+        kind, at = whole[at], at + 1
+        for _ in range(3 if kind == 11 else min(kind, 1)):  # the name, and both texts of a regular expression
+            at = whole.index(0, at) + 1
+        counts_at = at + 4 if kind == 15 else at
+        length = int.from_bytes(whole[counts_at : counts_at + 4], "little") if kind in (2, 5, 12, 13, 14, 15) else 0
+        if kind == 5 and whole[at + 4] == 2:
+            if length < 4:  # no room for the second
+                whole[at + 4] = 0
+            else:
+                whole[at + 5 : at + 9] = (length - 4).to_bytes(4, "little")
+        at += _BYTES.get(kind, 0) + length
+    return bytes(whole)
+
+
+def _forget(question: asyncio.Future[Any]) -> None:
     # asyncio would report the failure of a task that nobody has asked for its result.
     if not question.cancelled():
         question.exception()
-
-
-def _options_of(uri: str) -> set[str]:
-    _, _, query = uri.partition("?")
-    return {name.lower() for name in split_options(query, validate=False)} if query else set()

@@ -16,7 +16,6 @@ from bson.int64 import Int64
 _RELAXED = json_util.RELAXED_JSON_OPTIONS
 # orjson would write datetimes in its own format, and bson's Code (a str) and DBRef's SON (a dict) as plain values.
 _ORJSON = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
-_EPOCH_YEAR = 1970
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
@@ -60,7 +59,7 @@ def _date(moment: datetime) -> Any:
     # The driver decodes dates, which are UTC, as naive datetimes unless it is told otherwise.
     if moment.tzinfo is not None:
         moment = moment.astimezone(UTC).replace(tzinfo=None)
-    if moment.year < _EPOCH_YEAR:
+    if moment.year < 1970:
         return json_util.default(moment, _RELAXED)
     return {"$date": moment.isoformat(timespec="milliseconds" if moment.microsecond >= 1000 else "seconds") + "Z"}
 

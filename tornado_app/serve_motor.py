@@ -5,24 +5,23 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from threading import Thread
+from typing import Any
 
-from config import Config, load
-from database import client_options
+from config import Config
 from serving.server import run
-
-_config = load()
-# Motor runs PyMongo in a thread pool of its own, whose size it reads from here when it is imported.
-os.environ["MOTOR_MAX_WORKERS"] = str(_config.threads)
-
-from motor.motor_tornado import MotorClient  # noqa: E402
+from serving.supervisor import report
 
 # The goodbye to the server, which may be frozen.
 _CLOSE_LIMIT_S = 1
 
 
 @asynccontextmanager
-async def connect(config: Config) -> AsyncIterator[MotorClient]:
-    client = MotorClient(config.mongodb_uri, **client_options(config))
+async def connect(config: Config) -> AsyncIterator[Any]:
+    # Motor runs PyMongo in a thread pool of its own, whose size it reads from here when it is imported.
+    os.environ["MOTOR_MAX_WORKERS"] = str(config.threads)
+    from motor.motor_tornado import MotorClient
+
+    client = MotorClient(config.mongodb_uri, **config.mongodb_options)
     try:
         yield client
     finally:
@@ -33,4 +32,6 @@ async def connect(config: Config) -> AsyncIterator[MotorClient]:
 
 
 if __name__ == "__main__":
-    sys.exit(run(_config, connect))
+    if "MOTOR_MAX_WORKERS" in os.environ:
+        report("MOTOR_MAX_WORKERS is not used: set THREADS")
+    sys.exit(run(connect))

@@ -4,11 +4,11 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from pymongo import AsyncMongoClient
 
-from config import Config, load
-from database import Document, client_options
+from config import Config
 from serving.server import run
 
 # The goodbye to the server, which may be frozen.
@@ -16,8 +16,8 @@ _CLOSE_LIMIT_S = 1
 
 
 @asynccontextmanager
-async def connect(config: Config) -> AsyncIterator[AsyncMongoClient[Document]]:
-    client: AsyncMongoClient[Document] = AsyncMongoClient(config.mongodb_uri, **client_options(config))
+async def connect(config: Config) -> AsyncIterator[AsyncMongoClient[Any]]:
+    client: AsyncMongoClient[Any] = AsyncMongoClient(config.mongodb_uri, **config.mongodb_options)
     try:
         yield client
     finally:
@@ -25,4 +25,4 @@ async def connect(config: Config) -> AsyncIterator[AsyncMongoClient[Document]]:
 
 
 if __name__ == "__main__":
-    sys.exit(run(load(), connect))
+    sys.exit(run(connect))

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from tornado.httpserver import HTTPServer
-from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
+from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine
 from tornado.iostream import IOStream
 from tornado.web import Application
 
@@ -61,7 +62,9 @@ class DrainingServer(HTTPServer):
         self._idle[server_conn] = request_conn
         if self._draining:
             request_conn.close()
-        return _Request(super().start_request(server_conn, request_conn), self, server_conn, request_conn)
+        request: Any = super().start_request(server_conn, request_conn)
+        request.headers_received = partial(self._begin, request.headers_received, server_conn, request_conn)
+        return cast(HTTPMessageDelegate, request)
 
     def on_close(self, server_conn: object) -> None:
         super().on_close(server_conn)
@@ -69,43 +72,22 @@ class DrainingServer(HTTPServer):
         self._idle.pop(server_conn, None)
         self._answered(server_conn)
 
-    def begun(self, server_conn: object) -> None:
+    def _begin(
+        self, begin: Any, server_conn: object, request_conn: Any, start_line: RequestStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
         """A request's head has been read from this connection."""
+        if request_conn.stream.closed():
+            # The client has gone and left requests in the buffer. None of them would wait for its reply to be taken:
+            # thousands would begin at once, and real clients wait behind them.
+            request_conn.detach()
+            return None
+        # RFC 9110, 7.6.1: the header is a list. Tornado takes it for one word.
+        if "close" in {word.strip().lower() for word in headers.get("Connection", "").split(",")}:
+            request_conn._disconnect_on_finish = True
         self._idle.pop(server_conn, None)
         self._busy.add(server_conn)
+        return cast(Awaitable[None] | None, begin(start_line, headers))
 
     def _answered(self, server_conn: object) -> None:
         self._busy.discard(server_conn)
         self._less_busy.set()
-
-
-class _Request(HTTPMessageDelegate):
-    """Passes everything on, and says when the request begins."""
-
-    def __init__(
-        self, request: HTTPMessageDelegate, server: DrainingServer, connection: object, request_conn: Any
-    ) -> None:
-        self._request = request
-        self._server = server
-        self._connection = connection
-        self._request_conn = request_conn
-
-    def headers_received(
-        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
-    ) -> Awaitable[None] | None:
-        if self._request_conn.stream.closed():
-            # The client has gone and left requests in the buffer. None of them would wait for its reply to be taken:
-            # thousands would begin at once, and real clients wait behind them.
-            self._request_conn.detach()
-            return None
-        self._server.begun(self._connection)
-        return self._request.headers_received(start_line, headers)
-
-    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        return self._request.data_received(chunk)
-
-    def finish(self) -> None:
-        self._request.finish()
-
-    def on_connection_close(self) -> None:
-        self._request.on_connection_close()

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from itertools import chain
 from typing import Any
 
 import uvloop
@@ -46,14 +47,17 @@ _SETTLE_LIMIT_S = 1
 _STOP_SPARE_S = 2
 
 
-def run(config: Config, connect: Connect) -> int:
-    """Serve with worker processes until SIGTERM or SIGINT and return the exit status."""
-    _log_to_stderr(config.access_log)
+def run(connect: Connect) -> int:
+    """Serve with worker processes until SIGTERM or SIGINT and return the exit status, 2 for a setting that is bad."""
     try:
+        config = Config.from_environment()
         listeners = _listen(config.host, config.port, config.workers)
     except BadSetting as reason:
         print(reason, file=sys.stderr)
         return 2
+    logging.basicConfig(format="%(asctime)s %(process)d %(levelname)s %(message)s", level=logging.WARNING)
+    if config.access_log:
+        logging.getLogger("tornado.access").setLevel(logging.INFO)
     drain_limit_s = max(LONGEST_SLEEP_S, config.db_timeout_s) + _STOP_SPARE_S
 
     def work(own_listeners: Sequence[socket.socket], lifeline: Lifeline) -> None:
@@ -64,6 +68,7 @@ def run(config: Config, connect: Connect) -> int:
         loop.run_until_complete(_serve(config, connect, own_listeners, lifeline, drain_limit_s))
 
     report(f"Serving on {config.host}, port {config.port}, processes: {config.workers}")
+    report(f"Database: {config.database} on {config.mongodb_hosts}")
     return Supervisor(work, listeners, drain_limit_s + _STOP_SPARE_S).run()
 
 
@@ -81,7 +86,7 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
     loop.add_reader(lifeline, supervisor_gone)
     async with connect(config) as client:
-        articles = Articles(client, config.database, config.db_timeout_s, config.max_pool_size)
+        articles = Articles(client, config)
         application = make_app(articles, config.access_log)
         server = DrainingServer(application, most_connections=_connections_allowed(config), **_HTTP_LIMITS)
         server.add_sockets(listeners)
@@ -103,13 +108,18 @@ def _listen(host: str, port: int, workers: int) -> list[list[socket.socket]]:
         # SO_REUSEPORT would also let a second server start on a port that is taken.
         for probe in bind_sockets(port, host):
             probe.close()
-        return [bind_sockets(port, host, backlog=_BACKLOG, reuse_port=True) for _ in range(workers)]
+        listeners = [bind_sockets(port, host, backlog=_BACKLOG, reuse_port=True) for _ in range(workers)]
     except (socket.gaierror, UnicodeError):
         raise BadSetting(f"HOST must be an address of this machine, not {host!r}") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise BadSetting(f"PORT {port} is in use on {host}: stop what listens there, or set another PORT") from None
         raise BadSetting(f"HOST {host}, PORT {port} cannot be listened on: {error.strerror}") from None
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        for listener in chain.from_iterable(listeners):
+            # Connections inherit it. A client that takes nothing of its reply for 60 s holds memory that others need.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)
+    return listeners
 
 
 def _connections_allowed(config: Config) -> int:
@@ -125,9 +135,3 @@ def _connections_allowed(config: Config) -> int:
     if soft != resource.RLIM_INFINITY and soft < files:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
     return min(config.worker_connections, max(files // 2, files - beside_clients))
-
-
-def _log_to_stderr(access_log: bool) -> None:
-    logging.basicConfig(format="%(asctime)s %(process)d %(levelname)s %(message)s", level=logging.WARNING)
-    if access_log:
-        logging.getLogger("tornado.access").setLevel(logging.INFO)

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from types import FrameType
 from typing import NoReturn
 
@@ -71,7 +72,7 @@ class Supervisor:
         """Return the exit status when all workers have ended: 0 when they have stopped as they were told to."""
         for number in STOP_SIGNALS:
             signal.signal(number, self._stop)
-        signal.signal(signal.SIGALRM, self._kill)
+        signal.signal(signal.SIGALRM, lambda *_: self._send(signal.SIGKILL))
         for place in range(len(self._listeners)):
             self._start(place)
         status = 0
@@ -121,8 +122,7 @@ class Supervisor:
         # accepts, and with a copy of the supervisor's ends its death would go unnoticed.
         for other in self._workers.values():
             other.channel.close()
-        for group in (*self._listeners[:place], *self._listeners[place + 1 :]):
-            _close(group)
+        _close((*self._listeners[:place], *self._listeners[place + 1 :]))
         status = 1
         try:
             self._work(self._listeners[place], Lifeline(channel))
@@ -139,13 +139,9 @@ class Supervisor:
         if self._stopping:
             return
         self._stopping = True
-        for group in self._listeners:
-            _close(group)
+        _close(self._listeners)
         signal.setitimer(signal.ITIMER_REAL, self._stop_limit_s)
         self._send(signal.SIGTERM)
-
-    def _kill(self, _signal: int, _frame: FrameType | None) -> None:
-        self._send(signal.SIGKILL)
 
     def _send(self, number: signal.Signals) -> None:
         for pid in self._workers:
@@ -154,8 +150,8 @@ class Supervisor:
                 os.kill(pid, number)
 
 
-def _close(listeners: Sequence[socket.socket]) -> None:
-    for listener in listeners:
+def _close(listeners: Sequence[Sequence[socket.socket]]) -> None:
+    for listener in chain.from_iterable(listeners):
         listener.close()
 
 

@@ -136,13 +136,14 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
 
 
 class Mongod:
-    """A mongod of the tests' own, which they may stop."""
+    """A mongod of the tests' own, which they may stop. ``query`` is how its administrator connects."""
 
-    def __init__(self, program: str, folder: Path) -> None:
+    def __init__(self, program: str, folder: Path, *options: str, query: str = "") -> None:
         self.port = free_port()
-        self.uri = f"mongodb://127.0.0.1:{self.port}"
+        self.address = f"127.0.0.1:{self.port}"
+        self.uri = f"mongodb://{self.address}/{query}"
         self._folder = folder
-        self._command = [program, "--dbpath", str(folder), "--port", str(self.port), "--nounixsocket"]
+        self._command = [program, "--dbpath", str(folder), "--port", str(self.port), "--nounixsocket", *options]
         self.start()
 
     def start(self) -> None:
@@ -157,14 +158,28 @@ class Mongod:
         self.process.wait(30)
 
 
+StartMongod = Callable[..., Mongod]
+
+
 @pytest.fixture(scope="session")
-def own_mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
+def start_mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartMongod]:
     program = shutil.which("mongod")
     if not program:
         pytest.skip("no mongod on PATH that these tests could stop and start")
-    server = Mongod(program, tmp_path_factory.mktemp("mongod"))
-    yield server
-    server.stop()
+    started: list[Mongod] = []
+
+    def start_one(*options: str, query: str = "") -> Mongod:
+        started.append(Mongod(program, tmp_path_factory.mktemp("mongod"), *options, query=query))
+        return started[-1]
+
+    yield start_one
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def own_mongod(start_mongod: StartMongod) -> Mongod:
+    return start_mongod()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 import logging
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
@@ -21,11 +23,12 @@ class StoredArticles(Articles):
     def __init__(self, **collections: Any) -> None:
         self.collections = collections
 
-    async def first(self, collection: str) -> Any:
+    @asynccontextmanager
+    async def first(self, collection: str) -> AsyncIterator[Any]:
         found = self.collections.get(collection)
         if isinstance(found, Exception):
             raise found
-        return found
+        yield found
 
 
 class _ServedApp(AsyncHTTPTestCase):
@@ -83,10 +86,27 @@ class ContractTest(_ServedApp):
                 assert reply.headers["Allow"] == "GET, HEAD"
 
     def test_another_path(self) -> None:
-        for path in ("/", "/mongo/", "/MONGO", "//mongo", "/mongo%2F", "/mongo_big/x"):
+        for path in ("/", "/mongo/", "/MONGO", "//mongo", "/mongo%2F", "/%256Dongo", "/mongo_big/x"):
             for method in ("GET", "POST", "BREW"):
                 with self.subTest(path=path, method=method):
                     self.assert_error(self.ask(path, method), 404, "not found")
+
+    def test_another_spelling_of_a_path(self) -> None:
+        for path in ("/%6Dongo", "/mongo%5fbig", "/%6d%6F%6E%67%6f?x=%00"):
+            with self.subTest(path=path):
+                assert self.ask(path).code == 200
+
+    def test_only_an_ampersand_separates_what_a_query_asks(self) -> None:
+        assert self.ask("/sleep?%6Ds=0&x=1;ms=9").body == b'{"slept_ms":0}'
+        self.assert_error(self.ask("/sleep?ms=0;x=1"), 400, "ms must be an integer from 0 to 10000")
+        assert self.ask("/sleep?" + "x&" * 7000 + "ms=0").body == b'{"slept_ms":0}'
+
+    def test_a_body_is_not_looked_into(self) -> None:
+        for path, status in (("/mongo", 405), ("/nothing", 404)):
+            for kind in ("multipart/form-data", "application/x-www-form-urlencoded; charset=x", "/;;"):
+                with self.subTest(path=path, kind=kind):
+                    assert self.ask(path, "POST", body="%%", headers={"Content-Type": kind}).code == status
+        assert self.ask("/mongo", body="x", headers={"Content-Type": "multipart/form-data"}).code == 200
 
     def test_an_etag_is_neither_sent_nor_compared(self) -> None:
         reply = self.ask("/mongo", headers={"If-None-Match": "*"})
@@ -110,7 +130,7 @@ class FailingDatabaseTest(_ServedApp):
         self.caplog = caplog
 
     def test_every_error_of_the_driver_is_503_and_one_line_in_the_log(self) -> None:
-        for error in (ServerSelectionTimeoutError("at user:a-password@db"), OperationFailure("", 50), TimeoutError()):
+        for error in (ServerSelectionTimeoutError("no\nserver" * 999), OperationFailure("no", 50), TimeoutError("no")):
             with self.subTest(error=error):
                 self.caplog.clear()
                 self.articles.collections["articles"] = error
@@ -118,8 +138,8 @@ class FailingDatabaseTest(_ServedApp):
                 self.assert_error(reply, 503, "database unavailable")
                 assert reply.headers["Retry-After"] == "1"
                 assert [record.levelno for record in self.caplog.records] == [logging.WARNING]
-                assert type(error).__name__ in self.caplog.text
-                assert "a-password" not in self.caplog.text
+                assert f"{type(error).__name__}: no" in self.caplog.text
+                assert len(self.caplog.text) < 500
                 assert "Traceback" not in self.caplog.text
 
     def test_a_bug_has_its_trace_in_the_log_alone(self) -> None:
