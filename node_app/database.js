@@ -3,6 +3,7 @@
 import { X509Certificate } from 'node:crypto';
 import { promises as dns } from 'node:dns';
 import { readFileSync } from 'node:fs';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createSecureContext } from 'node:tls';
 import zlib from 'node:zlib';
 import { MongoClient, MongoError, MongoServerSelectionError } from 'mongodb';
@@ -20,6 +21,7 @@ const DEFAULTS = {
 };
 // On top of `serverSelectionTimeoutMS`, which covers no look-up of the hosts of a mongodb+srv:// in the DNS.
 const SRV_LOOKUP_MS = 500;
+const LARGE_BYTES = 100_000;
 
 // The driver would ignore these, or fail at each request.
 const NOT_OBEYED = [
@@ -46,6 +48,7 @@ export class Database {
   #timeoutMs;
   #connected = false;
   #memory;
+  #decoding = Promise.resolve();
 
   /**
    * @param {import('./config.js').Config} config
@@ -78,11 +81,10 @@ export class Database {
       const [, why] = NOT_OBEYED.find(([pattern]) => pattern.test(`${name}=${value}`)) ?? [];
       if (why) throw new BadSetting(`MONGODB_URI: ${name} cannot be obeyed: ${why}`);
     }
-    const { minPoolSize, maxPoolSize: most, readPreference, tls } = this.#client.options;
+    const { minPoolSize, maxPoolSize: most, readPreference: { mode }, tls } = this.#client.options;
     const contradiction = (most > 0 && minPoolSize > most && 'minPoolSize is more than maxPoolSize')
       || (!tls && /tls\w/.test(names) && 'tls=false contradicts the other tls options')
-      || (readPreference.mode === 'primary' && /readpreferencetags|maxstaleness/.test(names)
-        && 'readPreferenceTags and maxStalenessSeconds need another readPreference');
+      || (mode === 'primary' && /preferencetags|staleness/.test(names) && 'readPreference=primary has no tags');
     if (contradiction) throw new BadSetting(`MONGODB_URI cannot be obeyed: ${contradiction}`);
     this.#database = this.#client.db(mongodbDatabase);
     this.#timeoutMs = dbTimeoutMs;
@@ -133,7 +135,9 @@ export class Database {
     const share = await this.#memory.take(collection, response);
     const bytes = await this.#database.collection(collection).findOne({}, { raw: true });
     this.#memory.came(share, bytes?.length ?? 0);
-    return bytes && decode(bytes);
+    // One after the other, each in a turn of the event loop, or many large ones would keep it from all else.
+    if (bytes?.length > LARGE_BYTES) await (this.#decoding = this.#decoding.then(() => nextTurn()));
+    return share.closed ? null : bytes && decode(bytes);
   }
 
   close() { return this.#client.close(); }

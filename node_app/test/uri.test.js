@@ -35,7 +35,7 @@ test('obeys the options of mongodb+srv', () => {
 for (const [options, reason] of [
   ['timeoutMS=100', /timeoutMS/], ['maxPoolSize=many', /maxPoolSize/], ['maxPoolSize=1&minPoolSize=2', /minPoolSize/],
   ['connectTimeoutMS=-1', /connectTimeoutMS/], ['nonsense=1', /nonsense/], ['appName=', /appName/],
-  ['readPreference=primary&readPreferenceTags=a:b', /Tags/], ['readPreference=nearby', /nearby/],
+  ['readPreference=primary&readPreferenceTags=a:b', /readPreference/], ['readPreference=nearby', /nearby/],
   ['readPreference=secondary&maxStalenessSeconds=89', /maxStalenessSeconds/],
   ['readConcernLevel=x', /readConcernLevel/],
   ['compressors=snappy', /compressors/], ['compressors=zlib,snappy', /compressors/],
