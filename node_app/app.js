@@ -18,12 +18,13 @@ const SLEEP_QUERY = {
  * The application, not listening yet: `listen()` it, or `inject()` requests in a test.
  *
  * @param {object} options
- * @param {{ findFirst(collection: string): Promise<object | null> }} options.database
+ * @param {Pick<import('./database.js').Database, 'findFirst'>} options.database
  * @param {import('pino').Logger} options.log
  * @param {boolean} [options.accessLog] a line for each request
+ * @param {number} [options.longestWaitMs] the most that a request waits before it is answered
  * @returns {import('fastify').FastifyInstance}
  */
-export function buildApp({ database, log, accessLog = false }) {
+export function buildApp({ database, log, accessLog = false, longestWaitMs = 12_500 }) {
   const app = fastify({
     loggerInstance: log,
     logController: new OneLinePerRequest({ disableRequestLogging: !accessLog }),
@@ -32,11 +33,15 @@ export function buildApp({ database, log, accessLog = false }) {
     keepAliveTimeout: 72_000,
     // The most for receiving a whole request. Fastify's default, none, lets a client hold a connection for ever.
     requestTimeout: 30_000,
+    // A client that takes nothing of its reply for 30 s is let go: the body is held in memory for it.
+    connectionTimeout: longestWaitMs + 30_000,
     // What is accepted while the server stops is answered as well.
     return503OnClosing: false,
     // Node would refuse a request without Host with an empty reply; the hook below does it in JSON.
     http: { requireHostHeader: false },
     clientErrorHandler: refuseMalformed,
+    // A proxy may ask with the whole URL.
+    rewriteUrl: ({ url }) => url.replace(/^https?:\/\/[^/?]*/i, ''),
     // A path with a wrong percent sign is another path.
     frameworkErrors: (error, request, reply) => notFound(request, reply),
   });
@@ -51,12 +56,12 @@ export function buildApp({ database, log, accessLog = false }) {
   };
 
   route('/mongo', async (request, reply) => {
-    const document = await database.findFirst('articles');
+    const document = await database.findFirst('articles', reply.raw);
     return document === null ? noDocument(reply) : sendJson(reply, toExtendedJson(document));
   });
 
   route('/mongo_big', async (request, reply) => {
-    const document = await database.findFirst('articles_big');
+    const document = await database.findFirst('articles_big', reply.raw);
     return document === null ? noDocument(reply) : sendJson(reply, toExtendedJson(document));
   });
 
@@ -97,14 +102,11 @@ export function buildApp({ database, log, accessLog = false }) {
     return sendError(reply, 500, 'internal error');
   });
 
-  let closing = false;
-  app.addHook('preClose', (done) => {
-    closing = true;
-    done();
-  });
   app.addHook('onSend', (request, reply, payload, done) => {
-    // Otherwise the connection of a request that was under way stays open until its keep-alive time is over.
-    if (closing) reply.header('connection', 'close');
+    // Otherwise the connection of a request that was under way stays open until its keep-alive time is over. And Node
+    // looks for `close` alone, where a client may send a list.
+    const asked = /(^|,)\s*close\s*(,|$)/i.test(request.headers.connection);
+    if (asked || !app.server.listening) reply.header('connection', 'close');
     done(null, payload);
   });
 

@@ -1,7 +1,16 @@
 // The database side: one client for each process, and the one question that the service asks.
 
-import { MongoClient, MongoError } from 'mongodb';
+import { X509Certificate } from 'node:crypto';
+import { promises as dns } from 'node:dns';
+import { readFileSync } from 'node:fs';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { createSecureContext } from 'node:tls';
+import zlib from 'node:zlib';
+import { MongoClient, MongoError, MongoServerSelectionError } from 'mongodb';
 import { BadSetting } from './config.js';
+import { decode } from './decode.js';
+import { log } from './log.js';
+import { Memory } from './memory.js';
 
 const DEFAULTS = {
   // Within 2.5 s of the database's end a request must be told so, and the driver may need some of them to find out.
@@ -10,14 +19,24 @@ const DEFAULTS = {
   // A server that no longer answers is given up after these two together, instead of after 11 s.
   heartbeatFrequencyMS: 2000,
 };
+// On top of `serverSelectionTimeoutMS`, which covers no look-up of the hosts of a mongodb+srv:// in the DNS.
+const SRV_LOOKUP_MS = 500;
+const LARGE_BYTES = 100_000;
 
-/**
- * How the driver turns BSON into JavaScript values.
- *
- * By default it throws on a regular expression that JavaScript does not know, and on text that is no UTF-8: the rest of
- * such a document is still good.
- */
-export const DECODING = { bsonRegExp: true, enableUtf8Validation: false };
+// The driver would ignore these, or fail at each request.
+const NOT_OBEYED = [
+  [/^timeoutMS=/i, 'it has no effect in this driver; set DB_TIMEOUT_MS'],
+  [/^(proxy|authMechanism=(GSSAPI|MONGODB-AWS))/i, 'it needs another package'],
+  [zlib.zstdCompress ? /^compressors=.*snappy/i : /^compressors=.*(snappy|zstd)/i, 'it needs another package'],
+  [/^readConcernLevel=(?!(local|available|majority|linearizable|snapshot)$)/i, 'MongoDB knows no such level'],
+  [/^maxStalenessSeconds=(?!(-1|9\d|\d{3,})$)/i, 'it must be 90 or more'],
+  [/^zlibCompressionLevel=(?!(-1|\d)$)/i, 'it must be from -1 to 9'],
+];
+const TLS_FILES = {
+  tlsCAFile: (pem) => new X509Certificate(pem),
+  tlsCRLFile: (pem) => createSecureContext({ crl: pem }),
+  tlsCertificateKeyFile: (pem, { passphrase }) => createSecureContext({ cert: pem, key: pem, passphrase }),
+};
 
 /** The database cannot be reached, refuses, or takes too long. */
 export class DatabaseUnavailable extends Error {}
@@ -27,41 +46,77 @@ export class Database {
   #client;
   #database;
   #timeoutMs;
+  #connected = false;
+  #memory;
+  #decoding = Promise.resolve();
 
   /**
    * @param {import('./config.js').Config} config
-   * @throws {BadSetting} when the driver cannot read the MONGODB_URI
+   * @throws {BadSetting} when the driver cannot read the MONGODB_URI, or cannot obey an option of it
    */
-  constructor({ mongodbUri, mongodbDatabase, maxPoolSize, dbTimeoutMs }) {
+  constructor({ mongodbUri, mongodbDatabase, maxPoolSize, dbTimeoutMs, documentBytes }) {
+    const inUri = [...new URLSearchParams(mongodbUri.split('?')[1])];
+    const names = inUri.map(([name]) => name.toLowerCase());
     const defaults = {
       ...DEFAULTS,
       maxPoolSize,
       // Nobody waits for an operation after `dbTimeoutMs`; these two end it, so that it does not hold its connection.
       waitQueueTimeoutMS: dbTimeoutMs,
       socketTimeoutMS: dbTimeoutMs,
+      // Who names a certificate wants TLS, say the other drivers. This one would connect without.
+      ...(names.some((name) => name.startsWith('tls')) && { tls: true }),
+      lookup: patientLookup(),
     };
     try {
       // The driver lets options win over the URI, so those that the URI names are left out.
-      this.#client = new MongoClient(mongodbUri, { ...without(defaults, optionsIn(mongodbUri)), ...DECODING });
-    } catch {
-      // The driver's message may quote a part of the password.
-      throw new BadSetting('MONGODB_URI must be a MongoDB connection string that the driver can parse');
+      const options = Object.entries(defaults).filter(([name]) => !names.includes(name.toLowerCase()));
+      this.#client = new MongoClient(mongodbUri, Object.fromEntries(options));
+    } catch ({ message }) {
+      // The driver's message may quote a part of a password that has characters which should have been encoded.
+      const quotesNothing = /^[^@/?]*:\/\/([^@/?]*@)?[^@]*$/.test(mongodbUri) && !message.includes('://');
+      throw new BadSetting('MONGODB_URI must be a MongoDB connection string that the driver can parse'
+        + (quotesNothing ? `: ${message.replaceAll('\n', ' ')}` : ''));
     }
+    for (const [name, value] of inUri) {
+      const [, why] = NOT_OBEYED.find(([pattern]) => pattern.test(`${name}=${value}`)) ?? [];
+      if (why) throw new BadSetting(`MONGODB_URI: ${name} cannot be obeyed: ${why}`);
+    }
+    const { minPoolSize, maxPoolSize: most, readPreference: { mode }, tls } = this.#client.options;
+    const contradiction = (most > 0 && minPoolSize > most && 'minPoolSize is more than maxPoolSize')
+      || (!tls && /tls\w/.test(names) && 'tls=false contradicts the other tls options')
+      || (mode === 'primary' && /preferencetags|staleness/.test(names) && 'readPreference=primary has no tags');
+    if (contradiction) throw new BadSetting(`MONGODB_URI cannot be obeyed: ${contradiction}`);
     this.#database = this.#client.db(mongodbDatabase);
     this.#timeoutMs = dbTimeoutMs;
+    this.#memory = new Memory(documentBytes);
+  }
+
+  /** @throws {BadSetting} for a file of the MONGODB_URI. Later, one that is away keeps no process from starting */
+  check() {
+    const { options } = this.#client;
+    for (const [name, use] of Object.entries(TLS_FILES)) {
+      try {
+        if (options[name]) use(readFileSync(options[name], 'utf8'), options);
+      } catch ({ message }) {
+        throw new BadSetting(`MONGODB_URI: ${name} ${options[name]} cannot be used: ${message.replaceAll('\n', ' ')}`);
+      }
+    }
+    log.info('documents: database %s of %s', this.#database.databaseName, options.srvHost ?? options.hosts.join());
   }
 
   /**
    * The first document of a collection: one `find` on the wire.
    *
    * @param {string} collection
+   * @param {import('node:http').ServerResponse} response until it is closed, it holds memory for the document
    * @returns {Promise<object | null>} null when the collection is empty
    * @throws {DatabaseUnavailable}
    */
-  async findFirst(collection) {
+  async findFirst(collection, response) {
     try {
-      return await withDeadline(this.#find(collection), this.#timeoutMs);
+      return await withDeadline(this.#find(collection, response), this.#timeoutMs);
     } catch (error) {
+      if (error instanceof MongoServerSelectionError) this.#memory.refuseWaiting(error);
       // Names that cannot be resolved and TLS files that cannot be read come as errors of the system.
       if (error instanceof MongoError || error.syscall !== undefined) {
         throw new DatabaseUnavailable(error.message, { cause: error });
@@ -70,16 +125,22 @@ export class Database {
     }
   }
 
-  async #find(collection) {
+  async #find(collection, response) {
     // A client that could not connect at its first use stays closed, whatever comes back, until it is told to connect.
-    // A connected one has nothing to do here.
-    await this.#client.connect();
-    return this.#database.collection(collection).findOne();
+    // All requests share one attempt, which goes on when one of them gives up.
+    if (!this.#connected) {
+      await withDeadline(this.#client.connect(), this.#client.options.serverSelectionTimeoutMS + SRV_LOOKUP_MS);
+      this.#connected = true;
+    }
+    const share = await this.#memory.take(collection, response);
+    const bytes = await this.#database.collection(collection).findOne({}, { raw: true });
+    this.#memory.came(share, bytes?.length ?? 0);
+    // One after the other, each in a turn of the event loop, or many large ones would keep it from all else.
+    if (bytes?.length > LARGE_BYTES) await (this.#decoding = this.#decoding.then(() => nextTurn()));
+    return share.closed ? null : bytes && decode(bytes);
   }
 
-  async close() {
-    await this.#client.close();
-  }
+  close() { return this.#client.close(); }
 }
 
 // The driver's own `timeoutMS` has had no effect since 7.9, and an AbortSignal for each find costs a tenth of its time.
@@ -95,11 +156,19 @@ async function withDeadline(promise, ms) {
   }
 }
 
-function optionsIn(uri) {
-  const query = new URLSearchParams(uri.split('?')[1]);
-  return new Set([...query.keys()].map((name) => name.toLowerCase()));
-}
-
-function without(options, names) {
-  return Object.fromEntries(Object.entries(options).filter(([name]) => !names.has(name.toLowerCase())));
+// Looking a name up takes seconds where a DNS server is dead: longer than the driver waits for a connection, and each
+// attempt would begin it anew. Here they share one look-up, and have the last answer while the next is on its way.
+function patientLookup() {
+  const answers = new Map();
+  const pending = new Map();
+  return (name, { all }, callback) => {
+    if (!pending.has(name)) {
+      const asked = dns.lookup(name, { all: true });
+      pending.set(name, asked);
+      asked.then((found) => answers.set(name, found), () => {}).finally(() => pending.delete(name));
+    }
+    const reply = (found) => all ? callback(null, found) : callback(null, found[0].address, found[0].family);
+    if (answers.has(name)) reply(answers.get(name));
+    else pending.get(name).then(reply, callback);
+  };
 }

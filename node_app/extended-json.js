@@ -12,26 +12,16 @@ const scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
 let pieces = [];
 
 const YEAR_10000_MS = Date.UTC(10_000, 0);
-const DAY_MS = 86_400_000;
 // Integers up to here are exact as a double, so the driver makes them numbers; past it they stay Longs.
 const MAX_EXACT_INTEGER = 2 ** 53;
 
-const QUOTE = '"'.charCodeAt(0);
-const COMMA = ','.charCodeAt(0);
-const COLON = ':'.charCodeAt(0);
-const DASH = '-'.charCodeAt(0);
-const DOT = '.'.charCodeAt(0);
-const ZERO = '0'.charCodeAt(0);
-const T = 'T'.charCodeAt(0);
-const [OPEN_BRACE, CLOSE_BRACE, OPEN_BRACKET, CLOSE_BRACKET] = Buffer.from('{}[]');
-const HEX_DIGITS = Buffer.from('0123456789abcdef');
+const [QUOTE, COMMA, COLON, OPEN_BRACE, CLOSE_BRACE, OPEN_BRACKET, CLOSE_BRACKET] = Buffer.from('",:{}[]');
 // 1 for each ASCII character that a JSON string holds as it is, 0 for those that it escapes.
 const PLAIN = new Uint8Array(128).fill(1, 32);
-PLAIN[QUOTE] = 0;
-PLAIN['\\'.charCodeAt(0)] = 0;
+for (const escaped of Buffer.from('"\\')) PLAIN[escaped] = 0;
 
 /**
- * Writes a document as the driver decoded it (see `decoding` in database.js) as one line of relaxed Extended JSON.
+ * Writes a document as decode.js decoded it as one line of relaxed Extended JSON.
  *
  * @param {object} document
  * @returns {Buffer} UTF-8
@@ -40,8 +30,7 @@ PLAIN['\\'.charCodeAt(0)] = 0;
 export function toExtendedJson(document) {
   pieces = [];
   const end = writeDocument(document, 0);
-  const last = Buffer.from(scratch.subarray(0, end));
-  return pieces.length === 0 ? last : Buffer.concat([...pieces, last]);
+  return Buffer.concat([...pieces, scratch.subarray(0, end)]);
 }
 
 // Each write takes the place in `scratch` to write at and returns the place after what it wrote. A variable of the
@@ -49,33 +38,22 @@ export function toExtendedJson(document) {
 
 function writeDocument(document, at) {
   const keys = Object.keys(document);
-  at = room(at, 1);
-  scratch[at++] = OPEN_BRACE;
+  at = writeByte(OPEN_BRACE, at);
   for (let i = 0; i < keys.length; i++) {
-    const key = keys[i];
-    at = room(at, 1);
-    if (i > 0) scratch[at++] = COMMA;
-    at = writeString(key, at);
-    at = room(at, 1);
-    scratch[at++] = COLON;
-    at = writeValue(document[key], at);
+    if (i > 0) at = writeByte(COMMA, at);
+    at = writeByte(COLON, writeString(keys[i], at));
+    at = writeValue(document[keys[i]], at);
   }
-  at = room(at, 1);
-  scratch[at++] = CLOSE_BRACE;
-  return at;
+  return writeByte(CLOSE_BRACE, at);
 }
 
 function writeArray(array, at) {
-  at = room(at, 1);
-  scratch[at++] = OPEN_BRACKET;
+  at = writeByte(OPEN_BRACKET, at);
   for (let i = 0; i < array.length; i++) {
-    at = room(at, 1);
-    if (i > 0) scratch[at++] = COMMA;
+    if (i > 0) at = writeByte(COMMA, at);
     at = writeValue(array[i], at);
   }
-  at = room(at, 1);
-  scratch[at++] = CLOSE_BRACKET;
-  return at;
+  return writeByte(CLOSE_BRACKET, at);
 }
 
 function writeValue(value, at) {
@@ -85,9 +63,8 @@ function writeValue(value, at) {
     case 'number':
       return writeAscii(numberText(value), at);
     case 'boolean':
-      return writeAscii(value ? 'true' : 'false', at);
     case 'bigint':
-      return writeAscii(value.toString(), at);
+      return writeAscii(`${value}`, at);
     case 'undefined':
       return writeAscii('{"$undefined":true}', at);
     case 'object':
@@ -103,9 +80,9 @@ function writeObject(value, at) {
     case Object.prototype:
       return writeDocument(value, at);
     case Date.prototype:
-      return writeDate(value.getTime(), at);
+      return writeDate(value, at);
     case ObjectId.prototype:
-      return writeObjectId(value.id, at);
+      return writeAscii('"}', writeAscii(value.toHexString(), writeAscii('{"$oid":"', at)));
     case Array.prototype:
       return writeArray(value, at);
     default:
@@ -118,18 +95,15 @@ function writeRareType(value, at) {
     case 'Long':
       return writeAscii(value.toString(), at); // EJSON would round it to a double.
     case 'Code':
-    case 'DBRef':
-      return writeDocument(value.toExtendedJSON(), at); // They hold documents, whose Longs EJSON would round.
-    case 'Binary':
-      return writeDocument({ $binary: { base64: value.toString('base64'), subType: subType(value) } }, at);
+      return writeDocument(value.toExtendedJSON(), at); // It may hold a document, whose Longs EJSON would round.
+    case 'Binary': {
+      // EJSON would do, but it throws on a vector that breaks its rules, which the database does not check.
+      const subType = value.sub_type.toString(16).padStart(2, '0');
+      return writeDocument({ $binary: { base64: value.toString('base64'), subType } }, at);
+    }
     default:
       return writeText(BSON.EJSON.stringify(value, { relaxed: true }), at);
   }
-}
-
-// EJSON would do for a Binary, but it throws on a vector that breaks its rules, which the database does not check.
-function subType(binary) {
-  return binary.sub_type.toString(16).padStart(2, '0');
 }
 
 function numberText(value) {
@@ -140,99 +114,39 @@ function numberText(value) {
   return Math.abs(value) > MAX_EXACT_INTEGER && !text.includes('e') ? `${text}.0` : text;
 }
 
+function writeDate(date, at) {
+  const ms = date.getTime();
+  if (!(ms >= 0 && ms < YEAR_10000_MS)) return writeAscii(`{"$date":{"$numberLong":"${ms}"}}`, at);
+  at = writeAscii('{"$date":"', room(at, 36));
+  at = writeAscii(date.toISOString(), at);
+  if (ms % 1000 === 0) at = writeAscii('Z', at - 5);
+  return writeAscii('"}', at);
+}
+
 function writeString(text, at) {
-  if (text.length * 3 + 2 > SCRATCH_BYTES) return writeText(JSON.stringify(text), at);
-  const start = room(at, text.length * 3 + 2);
+  if (text.length + 2 > SCRATCH_BYTES) return writeText(JSON.stringify(text), at);
+  const start = room(at, text.length + 2);
   let to = start;
   scratch[to++] = QUOTE;
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
-    if (code < 0x80) {
-      if (PLAIN[code] === 0) return writeText(JSON.stringify(text), start);
-      scratch[to++] = code;
-    } else if (code < 0x800) {
-      scratch[to++] = 0xc0 | (code >> 6);
-      scratch[to++] = 0x80 | (code & 0x3f);
-    } else if (code < 0xd800 || code > 0xdfff) {
-      scratch[to++] = 0xe0 | (code >> 12);
-      scratch[to++] = 0x80 | ((code >> 6) & 0x3f);
-      scratch[to++] = 0x80 | (code & 0x3f);
-    } else {
-      const point = text.codePointAt(i++);
-      // Half of a surrogate pair: JSON.stringify() escapes it.
-      if (point < 0x10000 || code > 0xdbff) return writeText(JSON.stringify(text), start);
-      scratch[to++] = 0xf0 | (point >> 18);
-      scratch[to++] = 0x80 | ((point >> 12) & 0x3f);
-      scratch[to++] = 0x80 | ((point >> 6) & 0x3f);
-      scratch[to++] = 0x80 | (point & 0x3f);
-    }
+    if (code > 0x7f || PLAIN[code] === 0) return writeText(JSON.stringify(text), start);
+    scratch[to++] = code;
   }
   scratch[to++] = QUOTE;
   return to;
-}
-
-function writeObjectId(bytes, at) {
-  at = writeAscii('{"$oid":"', room(at, 35));
-  for (let i = 0; i < 12; i++) {
-    scratch[at++] = HEX_DIGITS[bytes[i] >> 4];
-    scratch[at++] = HEX_DIGITS[bytes[i] & 0xf];
-  }
-  return writeAscii('"}', at);
-}
-
-// toISOString() takes as long as six of these, and then has to be cut where the fraction is zero.
-function writeDate(ms, at) {
-  if (!(ms >= 0 && ms < YEAR_10000_MS)) return writeAscii(`{"$date":{"$numberLong":"${ms}"}}`, at);
-  const day = Math.floor(ms / DAY_MS);
-  const [year, month, dayOfMonth] = civil(day);
-  const millisecond = ms % 1000;
-  const second = (ms - day * DAY_MS - millisecond) / 1000;
-  at = writeAscii('{"$date":"', room(at, 36));
-  at = writeTwoDigits((year / 100) | 0, at);
-  at = writeTwoDigits(year % 100, at);
-  scratch[at++] = DASH;
-  at = writeTwoDigits(month, at);
-  scratch[at++] = DASH;
-  at = writeTwoDigits(dayOfMonth, at);
-  scratch[at++] = T;
-  at = writeTwoDigits((second / 3600) | 0, at);
-  scratch[at++] = COLON;
-  at = writeTwoDigits(((second / 60) | 0) % 60, at);
-  scratch[at++] = COLON;
-  at = writeTwoDigits(second % 60, at);
-  if (millisecond > 0) {
-    scratch[at++] = DOT;
-    scratch[at++] = ZERO + ((millisecond / 100) | 0);
-    at = writeTwoDigits(millisecond % 100, at);
-  }
-  return writeAscii('Z"}', at);
-}
-
-// The proleptic Gregorian date of a day counted from 1970-01-01, by Howard Hinnant's civil_from_days: its years begin
-// in March, so that the leap day is a year's last.
-function civil(day) {
-  const shifted = day + 719_468;
-  const era = (shifted / 146_097) | 0;
-  const dayOfEra = shifted - era * 146_097;
-  const leapDays = ((dayOfEra / 1460) | 0) - ((dayOfEra / 36_524) | 0) + ((dayOfEra / 146_096) | 0);
-  const yearOfEra = ((dayOfEra - leapDays) / 365) | 0;
-  const dayOfYear = dayOfEra - (365 * yearOfEra + (yearOfEra >> 2) - ((yearOfEra / 100) | 0));
-  const marchMonth = ((5 * dayOfYear + 2) / 153) | 0;
-  const month = marchMonth < 10 ? marchMonth + 3 : marchMonth - 9;
-  return [era * 400 + yearOfEra + (month <= 2 ? 1 : 0), month, dayOfYear - (((153 * marchMonth + 2) / 5) | 0) + 1];
-}
-
-function writeTwoDigits(number, at) {
-  const tens = (number / 10) | 0;
-  scratch[at] = ZERO + tens;
-  scratch[at + 1] = ZERO + number - tens * 10;
-  return at + 2;
 }
 
 function writeAscii(text, at) {
   at = room(at, text.length);
   for (let i = 0; i < text.length; i++) scratch[at++] = text.charCodeAt(i);
   return at;
+}
+
+function writeByte(byte, at) {
+  at = room(at, 1);
+  scratch[at] = byte;
+  return at + 1;
 }
 
 function writeText(text, at) {

@@ -1,7 +1,7 @@
 // The first process: it starts the workers, replaces those that die, and stops them all.
 
 import cluster from 'node:cluster';
-import { requireFreePort } from './listening.js';
+import { freeAddresses } from './listening.js';
 import { log } from './log.js';
 
 // Starting takes a fraction of a second. A worker that dies sooner than this will probably die again.
@@ -14,8 +14,12 @@ const MOST_FAILED_STARTS = 5;
 const KILL_AFTER_DRAIN_MS = 1000;
 
 /** @param {import('./config.js').Config} config */
-export async function supervise({ host, port, workers, drainTimeoutMs }) {
-  await requireFreePort({ host, port });
+export async function supervise(config) {
+  const { workers, drainTimeoutMs } = config;
+  const HOST = (await freeAddresses(config)).join(' ');
+  // Node reads these by itself, such as NODE_OPTIONS. They would change what the workers serve, and whom they trust.
+  const dropped = Object.keys(process.env).filter((name) => /^NODE_(?!(ENV|EXTRA_CA_CERTS)$)/.test(name));
+  for (const name of dropped) delete process.env[name];
   let everListened = false;
   let failedStarts = 0;
   let shortLives = 0;
@@ -23,7 +27,7 @@ export async function supervise({ host, port, workers, drainTimeoutMs }) {
 
   const start = () => {
     if (stopping) return;
-    const worker = cluster.fork();
+    const worker = cluster.fork({ HOST });
     const started = Date.now();
     let listening = false;
 
@@ -33,6 +37,7 @@ export async function supervise({ host, port, workers, drainTimeoutMs }) {
       failedStarts = 0;
       if (everListened) return;
       everListened = true;
+      if (dropped.length > 0) log.warn('the workers do without %s of the environment', dropped.join(', '));
       // Only now the others: what keeps one from starting keeps all, and is better said once.
       for (let i = 1; i < workers; i++) start();
     });
@@ -60,8 +65,7 @@ export async function supervise({ host, port, workers, drainTimeoutMs }) {
     if (stopping) return;
     stopping = true;
     process.exitCode = exitCode;
-    const running = Object.values(cluster.workers);
-    for (const worker of running) worker.process.kill('SIGTERM');
+    for (const worker of Object.values(cluster.workers)) worker.process.kill('SIGTERM');
     setTimeout(() => {
       log.error('workers that have not stopped in time are killed');
       process.exitCode = 1;

@@ -3,7 +3,6 @@
 import cluster from 'node:cluster';
 
 const NEEDED = { major: 20, minor: 19 };
-
 // The driver's files do not load on an older version, so they are imported after this.
 const [major, minor] = process.versions.node.split('.').map(Number);
 if (major < NEEDED.major || (major === NEEDED.major && minor < NEEDED.minor)) {

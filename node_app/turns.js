@@ -1,13 +1,10 @@
 // A busy event loop that still takes new clients.
 //
-// Node takes one new connection in each turn of its event loop (libuv since 1.45, and node:cluster hands over one at a
-// time as well). A turn lasts as long as everything that is ready: a hundred requests make one of 25 ms, and then it
+// Node takes one new connection in each turn of its event loop, and a turn lasts as long as all that is ready: it
 // takes seconds until the hundredth client of a busy process is heard at all, while the others are served many times.
 // So a turn begins a few requests only, and leaves the rest, in their order, to the next ones.
-
 //
-// And a connection has one request under way. Node hands over all that a client has sent without waiting (pipelining);
-// thirty clients that sent 700 each, and read nothing, had the others wait 10 s.
+// And a connection has one request under way. Node hands over all that a client has sent without waiting (pipelining).
 
 const REQUESTS_IN_A_TURN = 4;
 const BEHIND = Symbol('the requests of a connection that wait for the one under way');

@@ -1,8 +1,10 @@
 // One process of the cluster: it serves until it is told to stop, and then answers what it has accepted.
 
+import cluster from 'node:cluster';
+import { once } from 'node:events';
 import { buildApp } from './app.js';
 import { Database } from './database.js';
-import { listenOptions, listenProblem } from './listening.js';
+import { listen } from './listening.js';
 import { log } from './log.js';
 
 // So long after the signal, a request that was on its way to this process must have come in whole.
@@ -11,13 +13,10 @@ const LAST_REQUEST_MS = 1000;
 /** @param {import('./config.js').Config} config */
 export async function serve(config) {
   const database = new Database(config);
-  const app = buildApp({ database, log, accessLog: config.accessLog });
+  if (cluster.worker.id === 1) database.check();
+  const app = buildApp({ database, log, accessLog: config.accessLog, longestWaitMs: config.drainTimeoutMs });
   const connections = countRequests(app.server);
-  try {
-    await app.listen({ ...listenOptions(config), listenTextResolver });
-  } catch (error) {
-    throw listenProblem(error, config);
-  }
+  const listeners = await listen(app, config);
   process.send('listening');
 
   let stopping = false;
@@ -28,7 +27,9 @@ export async function serve(config) {
     setTimeout(() => closeUnused(connections), LAST_REQUEST_MS);
     // The last resort, for clients that do not take their reply.
     setTimeout(() => app.server.closeAllConnections(), config.drainTimeoutMs);
+    const closed = listeners.map((listener) => once(listener.close(), 'close'));
     await app.close();
+    await Promise.all(closed);
     await database.close();
     process.exit();
   };
@@ -56,8 +57,4 @@ function countRequests(server) {
     });
   });
   return connections;
-}
-
-function listenTextResolver(address) {
-  return `serving on ${address}`;
 }

@@ -1,6 +1,4 @@
-// The same reply as `GET /mongo` without Fastify: node:http, the driver and the encoder. What Fastify costs is the
-// difference between `WEB_CONCURRENCY=1 node server.js` and this, one process each, under the same load.
-//
+// `GET /mongo` without Fastify. What it costs is the difference to `WEB_CONCURRENCY=1 node server.js`.
 //   PORT=5001 node bench/bare-http.js
 
 import { createServer } from 'node:http';
@@ -12,7 +10,7 @@ const config = readConfig(process.env);
 const database = new Database(config);
 
 createServer(async (request, response) => {
-  const body = toExtendedJson(await database.findFirst('articles'));
+  const body = toExtendedJson(await database.findFirst('articles', response));
   response.writeHead(200, { 'content-type': 'application/json', 'content-length': body.length });
   response.end(body);
-}).listen(config.port, config.host, 4096);
+}).listen(config.port, config.hosts[0], 4096);

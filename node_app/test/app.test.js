@@ -79,6 +79,56 @@ for (const url of ['/', '/nope', '/mongo/', '//mongo', '/MONGO', '/%zz', '/mongo
   });
 }
 
+for (const url of ['/%6Dongo', '/mong%6f', '/mongo?', '/mongo?a;b', 'http://host/mongo', 'HTTP://h:1/mongo?x=y']) {
+  test(`knows ${url} as /mongo`, async () => {
+    build({ articles: SMALL });
+    await app.listen({ port: 0, host: '127.0.0.1' });
+    const reply = await exchange(`GET ${url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+    assert.match(reply, /^HTTP\/1\.1 200 /);
+    assert.ok(reply.endsWith(SMALL_BODY));
+  });
+}
+
+for (const url of [
+  'http://host', 'http://host?/mongo', 'http://host/', '/mongo%2F', '/mongo;x', '/%256Dongo', '/./mongo',
+]) {
+  test(`does not know ${url} as /mongo`, async () => {
+    build({ articles: SMALL });
+    await app.listen({ port: 0, host: '127.0.0.1' });
+    const reply = await exchange(`GET ${url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+    assert.match(reply, /^HTTP\/1\.1 404 /);
+  });
+}
+
+for (const lines of [
+  'Connection: close', 'Connection: TE, close', 'connection: keep-alive,Close', 'Connection: close ',
+  'Connection:\tclose,,', 'Connection: TE\r\nConnection: close',
+  'Connection: keep-alive\r\nX: y\r\nConnection: TE , close',
+]) {
+  test(`closes after ${JSON.stringify(lines)}`, async () => {
+    build({ articles: SMALL });
+    await app.listen({ port: 0, host: '127.0.0.1' });
+    for (const path of ['/mongo', '/nope', '/sleep?ms=0']) {
+      const reply = await exchange(`GET ${path} HTTP/1.1\r\nHost: x\r\n${lines}\r\n\r\n`);
+      assert.match(reply, /^HTTP\/1\.1 .*\r\nconnection: close\r\n/is);
+    }
+  });
+}
+
+for (const lines of [
+  'Connection: keep-alive', 'Connection: TE', 'Connection: closed', 'Connection: not-close', 'X: close',
+]) {
+  test(`stays open after ${JSON.stringify(lines)}`, async () => {
+    build({ articles: SMALL });
+    await app.listen({ port: 0, host: '127.0.0.1' });
+    const replies = await exchange(
+      `GET /mongo HTTP/1.1\r\nHost: x\r\n${lines}\r\n\r\n`,
+      'GET /sleep?ms=0 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
+    );
+    assert.match(replies, /foo\.com"\}HTTP\/1\.1 200 OK\r\n.*\{"slept_ms":0\}$/s);
+  });
+}
+
 for (const method of ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'PROPFIND', 'QUERY']) {
   test(`refuses ${method} before it looks at a body`, async () => {
     build({ articles: SMALL });
@@ -107,6 +157,13 @@ for (const [query, ms] of [
   ['?ms=00005', 5],
   ['?ms=%31', 1],
   ['?x=y&ms=2', 2],
+  ['?x=y;ms=2&ms=3', 3],
+  ['?%6ds=4', 4],
+  ['?ms[]=1&ms=5', 5],
+  ['?x=%zz&ms=6', 6],
+  ['?&&ms=7&', 7],
+  [`?${'x&'.repeat(2000)}ms=8`, 8],
+  ['?;ms=1', 1000],
 ]) {
   test(`/sleep${query} sleeps ${ms} ms`, async () => {
     build();
@@ -116,7 +173,7 @@ for (const [query, ms] of [
 
 for (const query of [
   ...['ms', 'ms=', 'ms=-1', 'ms=+5', 'ms=1.0', 'ms=1e3', 'ms=10001', 'ms=99999', 'ms=000001', 'ms=1&ms=2'],
-  ...['ms=%D9%A1', 'ms=5%0A', 'ms=%205'],
+  ...['ms=1;ms=1', 'ms=1;', 'ms=%D9%A1', 'ms=5%0A', 'ms=%205'],
 ]) {
   test(`/sleep?${query} is refused`, async () => {
     build();

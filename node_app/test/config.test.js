@@ -1,16 +1,17 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { BadSetting, readConfig, usableCpus } from '../config.js';
 
 test('every setting has a default', () => {
   assert.deepEqual(readConfig({}), {
-    host: '127.0.0.1',
+    hosts: ['127.0.0.1'],
     port: 5000,
     mongodbUri: 'mongodb://127.0.0.1:27017',
     mongodbDatabase: 'articles',
+    documentBytes: readConfig({}).documentBytes,
     maxPoolSize: 100,
     workers: usableCpus(),
     dbTimeoutMs: 10_000,
@@ -33,6 +34,27 @@ test('what is set is taken', () => {
   assert.equal(config.accessLog, true);
 });
 
+for (const [environment, database] of [
+  [{}, 'articles'],
+  [{ MONGODB_URI: 'mongodb://h' }, 'articles'],
+  [{ MONGODB_URI: 'mongodb://h/?tls=true' }, 'articles'],
+  [{ MONGODB_URI: 'mongodb://me:pass@h1,h2:27018/mine?replicaSet=rs' }, 'mine'],
+  [{ MONGODB_URI: 'mongodb+srv://h/mi%6Ee' }, 'mine'],
+  [{ MONGODB_URI: 'mongodb://%2Ftmp%2Fmongodb.sock/mine' }, 'mine'],
+  [{ MONGODB_URI: 'mongodb://h/mine', MONGODB_DATABASE: 'theirs' }, 'theirs'],
+]) {
+  test(`${JSON.stringify(environment)} reads from ${database}`, () => {
+    assert.equal(readConfig(environment).mongodbDatabase, database);
+  });
+}
+
+test('documents get a part of the memory, less where there are many processes', () => {
+  const bytes = (workers) => readConfig({ WEB_CONCURRENCY: String(workers) }).documentBytes;
+  assert.ok(bytes(1) <= 512 * 1024 * 1024);
+  assert.ok(bytes(1000) < bytes(1));
+  assert.ok(bytes(1000) > 0);
+});
+
 for (const [name, value] of [
   ['PORT', 'abc'],
   ['PORT', '0'],
@@ -48,6 +70,7 @@ for (const [name, value] of [
   ['MONGODB_DATABASE', 'a.b'],
   ['MONGODB_DATABASE', 'x'.repeat(64)],
   ['MONGODB_DATABASE', 'a line\n'.repeat(20)],
+  ['MONGODB_URI', 'mongodb://h/a.b'],
 ]) {
   test(`${name}=${JSON.stringify(value)} is refused in one line that names it`, () => {
     assert.throws(
@@ -57,23 +80,36 @@ for (const [name, value] of [
   });
 }
 
-test('the CPU quota of a container counts, rounded up and never below 1', (t) => {
-  const cgroup = mkdtempSync(join(tmpdir(), 'cgroup-'));
-  t.after(() => rmSync(cgroup, { recursive: true }));
-  const quotaV2 = (text) => {
-    writeFileSync(join(cgroup, 'cpu.max'), text);
-    return usableCpus(cgroup);
-  };
-  assert.equal(quotaV2('max 100000\n'), availableParallelism());
-  assert.equal(quotaV2('50000 100000\n'), 1);
-  assert.equal(quotaV2('150000 100000\n'), Math.min(2, availableParallelism()));
-  assert.equal(quotaV2('99900000 100000\n'), availableParallelism());
-
-  rmSync(join(cgroup, 'cpu.max'));
-  mkdirSync(join(cgroup, 'cpu'));
-  writeFileSync(join(cgroup, 'cpu', 'cpu.cfs_period_us'), '100000\n');
-  writeFileSync(join(cgroup, 'cpu', 'cpu.cfs_quota_us'), '100000\n');
-  assert.equal(usableCpus(cgroup), 1);
-  writeFileSync(join(cgroup, 'cpu', 'cpu.cfs_quota_us'), '-1\n');
-  assert.equal(usableCpus(cgroup), availableParallelism());
-});
+for (const [what, files, cpus] of [
+  ['no quota', { 'proc/self/cgroup': '0::/', 'sys/fs/cgroup/cpu.max': 'max 100000' }, Infinity],
+  ['half a CPU', { 'proc/self/cgroup': '0::/', 'sys/fs/cgroup/cpu.max': '50000 100000' }, 1],
+  ['one and a half', { 'proc/self/cgroup': '0::/', 'sys/fs/cgroup/cpu.max': '150000 100000' }, 2],
+  ['many', { 'proc/self/cgroup': '0::/', 'sys/fs/cgroup/cpu.max': '99900000 100000' }, Infinity],
+  ['its own group', { 'proc/self/cgroup': '0::/a/b', 'sys/fs/cgroup/a/b/cpu.max': '100000 100000' }, 1],
+  ['the group around', {
+    'proc/self/cgroup': '0::/a/b', 'sys/fs/cgroup/a/b/cpu.max': 'max 100000', 'sys/fs/cgroup/a/cpu.max': '9 10',
+  }, 1],
+  ['version 1', {
+    'proc/self/cgroup': '9:name=systemd:/\n3:cpuset:/x\n2:cpuacct,cpu:/a\n0::/',
+    'sys/fs/cgroup/cpu/a/cpu.cfs_quota_us': '100000', 'sys/fs/cgroup/cpu/a/cpu.cfs_period_us': '100000',
+  }, 1],
+  ['version 1 in a container, which does not see the path', {
+    'proc/self/cgroup': '1:cpu:/docker/a',
+    'sys/fs/cgroup/cpu/cpu.cfs_quota_us': '100000', 'sys/fs/cgroup/cpu/cpu.cfs_period_us': '100000',
+  }, 1],
+  ['version 1 without a quota', {
+    'proc/self/cgroup': '1:cpu:/',
+    'sys/fs/cgroup/cpu/cpu.cfs_quota_us': '-1', 'sys/fs/cgroup/cpu/cpu.cfs_period_us': '100000',
+  }, Infinity],
+  ['another system', {}, Infinity],
+]) {
+  test(`the CPU quota counts, rounded up: ${what}`, (t) => {
+    const root = mkdtempSync(join(tmpdir(), 'cgroup-'));
+    t.after(() => rmSync(root, { recursive: true }));
+    for (const [file, content] of Object.entries(files)) {
+      mkdirSync(dirname(join(root, file)), { recursive: true });
+      writeFileSync(join(root, file), `${content}\n`);
+    }
+    assert.equal(usableCpus(root), Math.min(cpus, availableParallelism()));
+  });
+}

@@ -3,7 +3,9 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
+import { createSocket } from 'node:dgram';
+import { getServers, promises as dns, setServers } from 'node:dns';
+import { EventEmitter, once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -50,9 +52,9 @@ describe('with a database', { skip }, () => {
   test('finds a document, and nothing in an empty collection', async (t) => {
     const database = open({ MONGODB_URI: uri });
     t.after(() => database.close());
-    assert.equal(await database.findFirst('articles'), null);
+    assert.equal(await database.findFirst('articles', new EventEmitter()), null);
     await articles.insertOne({ _id: 1, n: Long.MAX_VALUE });
-    const body = toExtendedJson(await database.findFirst('articles'));
+    const body = toExtendedJson(await database.findFirst('articles', new EventEmitter()));
     assert.equal(body.toString(), '{"_id":1,"n":9223372036854775807}');
   });
 
@@ -62,11 +64,36 @@ describe('with a database', { skip }, () => {
     t.after(() => database.close());
     // The server's own record of what it was asked.
     await client.db(NAME).command({ profile: 2 });
-    for (let i = 0; i < 25; i++) await database.findFirst('articles');
+    for (let i = 0; i < 25; i++) await database.findFirst('articles', new EventEmitter());
     await client.db(NAME).command({ profile: 0 });
     const asked = await client.db(NAME).collection('system.profile').find({ ns: `${NAME}.articles` }).toArray();
     assert.deepEqual(new Set(asked.map(({ command }) => Object.keys(command)[0])), new Set(['find']));
     assert.equal(asked.length, 25);
+  });
+
+  test('gives a document with the names and the order that it is stored with', async (t) => {
+    const database = open({ MONGODB_URI: uri });
+    t.after(() => database.close());
+    await articles.insertOne({ _id: 1, $ref: 'fs.files', $id: 5, $db: 'x', then: 1 });
+    const body = toExtendedJson(await database.findFirst('articles', new EventEmitter())).toString();
+    assert.equal(body, '{"_id":1,"$ref":"fs.files","$id":5,"$db":"x","then":1}');
+  });
+
+  test('finds where a look-up of the name takes longer than a connection may', async (t) => {
+    t.mock.method(dns, 'lookup', async () => {
+      await sleep(3000);
+      return [{ address: '127.0.0.1', family: 4 }];
+    });
+    const database = open({ MONGODB_URI: uri.replace(/(\/\/|@)[^/@:]+:/, '$1slow.example:') });
+    t.after(() => database.close());
+    const started = performance.now();
+    await assert.rejects(database.findFirst('articles', new EventEmitter()), DatabaseUnavailable);
+    assert.ok(performance.now() - started < 2500);
+    const deadline = started + 10_000;
+    while (await database.findFirst('articles', new EventEmitter()).catch((error) => error) !== null) {
+      assert.ok(performance.now() < deadline, 'never finds');
+      await sleep(50);
+    }
   });
 
   test('gives up after DB_TIMEOUT_MS', async (t) => {
@@ -74,7 +101,7 @@ describe('with a database', { skip }, () => {
     const database = open({ MONGODB_URI: uri, DB_TIMEOUT_MS: '1' });
     t.after(() => database.close());
     // Opening a connection takes longer than a millisecond.
-    await assert.rejects(database.findFirst('articles'), DatabaseUnavailable);
+    await assert.rejects(database.findFirst('articles', new EventEmitter()), DatabaseUnavailable);
   });
 
   const shared = process.env.MONGODB_URI && 'needs a mongod of its own, to stop it';
@@ -82,14 +109,14 @@ describe('with a database', { skip }, () => {
     const database = open({ MONGODB_URI: uri });
     t.after(() => database.close());
     await mongod.stop();
-    await assert.rejects(database.findFirst('articles'), DatabaseUnavailable);
+    await assert.rejects(database.findFirst('articles', new EventEmitter()), DatabaseUnavailable);
     mongod = await startMongod(mongod);
-    assert.equal(await database.findFirst('articles'), null);
+    assert.equal(await database.findFirst('articles', new EventEmitter()), null);
 
     await mongod.stop();
-    await assert.rejects(database.findFirst('articles'), DatabaseUnavailable);
+    await assert.rejects(database.findFirst('articles', new EventEmitter()), DatabaseUnavailable);
     mongod = await startMongod(mongod);
-    assert.equal(await database.findFirst('articles'), null);
+    assert.equal(await database.findFirst('articles', new EventEmitter()), null);
   });
 });
 
@@ -97,15 +124,33 @@ test('says within 2.5 s that nothing answers', async (t) => {
   const database = open({ MONGODB_URI: 'mongodb://127.0.0.1:1' });
   t.after(() => database.close());
   const started = performance.now();
-  await assert.rejects(database.findFirst('articles'), DatabaseUnavailable);
+  await assert.rejects(database.findFirst('articles', new EventEmitter()), DatabaseUnavailable);
   assert.ok(performance.now() - started < 2500);
+});
+
+test('says within 2.5 s that the DNS does not answer', async (t) => {
+  const silent = createSocket('udp4').bind(0, '127.0.0.1');
+  await once(silent, 'listening');
+  const servers = getServers();
+  setServers([`127.0.0.1:${silent.address().port}`]);
+  const database = open({ MONGODB_URI: 'mongodb+srv://a.example.com' });
+  t.after(async () => {
+    setServers(servers);
+    silent.close();
+    await database.close();
+  });
+  for (let i = 0; i < 2; i++) {
+    const started = performance.now();
+    await assert.rejects(database.findFirst('articles', new EventEmitter()), DatabaseUnavailable);
+    assert.ok(performance.now() - started < 2500);
+  }
 });
 
 test('options in the MONGODB_URI win over the defaults', async (t) => {
   const database = open({ MONGODB_URI: 'mongodb://127.0.0.1:1/?serverselectiontimeoutms=50' });
   t.after(() => database.close());
   const started = performance.now();
-  await assert.rejects(database.findFirst('articles'), DatabaseUnavailable);
+  await assert.rejects(database.findFirst('articles', new EventEmitter()), DatabaseUnavailable);
   assert.ok(performance.now() - started < 1000);
 });
 

@@ -3,12 +3,10 @@ import { test } from 'node:test';
 import {
   Binary, BSON, BSONRegExp, Code, DBRef, Decimal128, Double, Int32, Long, MaxKey, MinKey, ObjectId, Timestamp, UUID,
 } from 'mongodb';
-import { DECODING } from '../database.js';
+import { decode } from '../decode.js';
 import { toExtendedJson } from '../extended-json.js';
 
 const HUGE = Long.MAX_VALUE;
-
-const decode = (bytes) => BSON.deserialize(bytes, { ...DECODING, validation: { utf8: DECODING.enableUtf8Validation } });
 
 // A document with one field, as it comes back from the database.
 const stored = (value) => decode(BSON.serialize({ value }, { ignoreUndefined: false }));

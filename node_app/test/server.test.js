@@ -2,8 +2,10 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { afterEach, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -70,11 +72,20 @@ function isRunning(pid) {
   }
 }
 
+async function exchange(host, port, request) {
+  const socket = connect(port, host);
+  socket.write(request);
+  return text(socket);
+}
+
 for (const [settings, line] of [
   [{ PORT: 'abc' }, /^PORT must be an integer from 1 to 65535, not 'abc'\n$/],
   [{ WEB_CONCURRENCY: '0' }, /^WEB_CONCURRENCY must be an integer from 1 to 1000, not '0'\n$/],
   [{ MONGODB_URI: 'mongodb://me:secret/x@h' }, /^MONGODB_URI must be a MongoDB connection string that .*\n$/],
   [{ MONGODB_URI: 'mongodb://h/?maxPoolSize=many' }, /^MONGODB_URI must be a MongoDB connection string that .*\n$/],
+  [{ MONGODB_URI: 'mongodb://h/?tlsCAFile=/nowhere' }, /^MONGODB_URI: tlsCAFile \/nowhere cannot be used: ENOENT.*\n$/],
+  [{ MONGODB_URI: 'mongodb://h/?timeoutMS=1' }, /^MONGODB_URI: timeoutMS cannot be obeyed: .*\n$/],
+  [{ HOST: 'no-such-host.invalid' }, /^HOST no-such-host\.invalid, PORT \d+ cannot be listened on: E\w+\n$/],
   [{ HOST: '203.0.113.7' }, /^HOST 203\.0\.113\.7, PORT \d+ cannot be listened on: EADDRNOTAVAIL\n$/],
 ]) {
   test(`${Object.entries(settings)[0].join('=')} ends the start with one line and status 2`, async () => {
@@ -115,6 +126,53 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) {
     assert.deepEqual(servingPids().filter(isRunning), []);
   });
 }
+
+test('a stop that is told twice, to all processes, is one stop', async () => {
+  const { url, ended, process: first } = await startServing();
+  const replies = Array.from({ length: 8 }, () => fetch(`${url}/sleep?ms=1000`).then((reply) => reply.text()));
+  await sleep(300); // Until the requests have come in, which nothing outside shows.
+  for (const pause of [100, 300, 0]) {
+    for (const pid of [...servingPids(), first.pid]) process.kill(pid, 'SIGTERM');
+    await sleep(pause);
+  }
+  assert.deepEqual(new Set(await Promise.all(replies)), new Set(['{"slept_ms":1000}']));
+  assert.deepEqual(await ended, [0, null]);
+});
+
+test('every address of HOST is served alike', async (t) => {
+  const addresses = (await lookup('localhost', { all: true })).map(({ address }) => address);
+  // Every Linux has these two, and `localhost` is one of them or both.
+  const hosts = new Set([...addresses, '127.0.0.1', '127.0.0.2']);
+  const { ended, url, process: first } = await startServing({ HOST: [...hosts].join(' '), WEB_CONCURRENCY: '1' });
+  const { port } = new URL(url);
+  const replies = [];
+  for (const host of hosts) {
+    const refused = await exchange(host, port, 'GET /mongo HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n');
+    assert.match(refused, /^HTTP\/1\.1 400 .*\{"error":"bad request"\}$/s);
+    assert.match(await exchange(host, port, 'CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n'), /^HTTP\/1\.1 405 /);
+    replies.push(exchange(host, port, 'GET /sleep?ms=1500 HTTP/1.1\r\nHost: x\r\n\r\n'));
+    const idle = connect(port, host);
+    t.after(() => idle.destroy());
+  }
+  await sleep(300); // Until the requests have come in, which nothing outside shows.
+  first.kill('SIGTERM');
+  for (const reply of await Promise.all(replies)) assert.match(reply, /connection: close.*\{"slept_ms":1500\}$/is);
+  assert.deepEqual(await ended, [0, null]);
+});
+
+test('says which database it reads, and what of the environment the workers do without', async () => {
+  const uri = 'mongodb://me:secret@127.0.0.1:1/mine';
+  const settings = { MONGODB_URI: uri, NODE_OPTIONS: '--max-http-header-size=600' };
+  const { ended, process: first } = await startServing(settings);
+  const said = events().map(({ msg }) => msg);
+  assert.equal(said.filter((msg) => msg === 'documents: database mine of 127.0.0.1:1').length, 1);
+  assert.equal(said.filter((msg) => /^the workers do without .*NODE_OPTIONS/.test(msg)).length, 1);
+  assert.doesNotMatch(server.output, /secret/);
+  const headers = { x: 'a'.repeat(2000) };
+  assert.equal((await fetch(`${server.url}/sleep?ms=0`, { headers })).status, 200);
+  first.kill('SIGTERM');
+  assert.deepEqual(await ended, [0, null]);
+});
 
 test('a worker that is killed is replaced, and the server answers meanwhile', async () => {
   const { url, ended, process: first } = await startServing();
