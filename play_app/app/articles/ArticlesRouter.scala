@@ -1,8 +1,12 @@
 package articles
 
+import java.nio.charset.StandardCharsets.UTF_8
+
 import scala.concurrent.duration._
 import scala.concurrent.{ ExecutionContext, Future }
+import scala.jdk.CollectionConverters._
 
+import io.netty.handler.codec.http.QueryStringDecoder
 import org.apache.pekko.actor.Scheduler
 import org.apache.pekko.pattern.after
 import org.apache.pekko.util.ByteString
@@ -16,6 +20,7 @@ import play.api.routing.SimpleRouter
 /** What is served. `D` is the driver's own document: what a handler has in its hands before it is encoded. */
 final class ArticlesRouter[D: ExtendedJson](
     documents: DocumentStore[D],
+    turns: Turns,
     Action: DefaultActionBuilder,
     scheduler: Scheduler
 )(implicit ec: ExecutionContext)
@@ -35,11 +40,12 @@ final class ArticlesRouter[D: ExtendedJson](
   }
 
   private def document(collection: String) = Action.async { _ =>
-    documents
-      .findOne(collection)
-      .map {
-        case Some(document) => Json(Ok, ExtendedJson.encode(document))
-        case None           => JsonError(NotFound, "no document")
+    turns
+      .run(collection) { turn =>
+        documents.findOne(collection, turn.waited).map {
+          case Some(document) => turn.reply(ExtendedJson.encode(document))
+          case None           => JsonError(NotFound, "no document")
+        }
       }
       .recover { case unavailable: DatabaseUnavailable =>
         logger.warn(s"$collection: ${unavailable.getMessage}")
@@ -63,9 +69,12 @@ object ArticlesRouter {
   private val logger  = Logger("articles")
   private val Allowed = Seq(HttpVerbs.GET, HttpVerbs.HEAD)
 
-  private def sleepMs(request: RequestHeader): Option[Int] =
-    request.queryString.getOrElse("ms", Seq("1000")) match {
+  private def sleepMs(request: RequestHeader): Option[Int] = {
+    // Play's own reading parts them at `;` too, and sees the first 1,024 only.
+    val query = new QueryStringDecoder(request.rawQueryString, UTF_8, false, Int.MaxValue, true).parameters
+    query.asScala.get("ms").fold(Seq("1000"))(_.asScala.toSeq) match {
       case Seq(ms) if ms.matches("[0-9]{1,5}") && ms.toInt <= 10000 => Some(ms.toInt)
       case _                                                        => None
     }
+  }
 }

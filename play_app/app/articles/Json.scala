@@ -1,15 +1,26 @@
 package articles
 
-import scala.concurrent.Future
+import scala.concurrent.{ ExecutionContext, Future }
 
+import org.apache.pekko.stream.scaladsl.Source
 import org.apache.pekko.util.ByteString
 import play.api.http.{ HttpEntity, HttpErrorHandler, Status }
 import play.api.mvc.{ RequestHeader, Result, Results }
 
 /** A reply whose body is JSON already. */
 object Json {
+  private val ContentType = Some("application/json")
+
   def apply(status: Results.Status, json: ByteString): Result =
-    status.sendEntity(HttpEntity.Strict(json, Some("application/json")))
+    status.sendEntity(HttpEntity.Strict(json, ContentType))
+
+  /** In pieces, as fast as the client takes them. Then, or when the client has gone, `sent` is called. */
+  def inPieces(status: Results.Status, json: ByteString)(sent: => Unit): Result = {
+    val pieces = Source.fromIterator(() => json.grouped(16 * 1024)).watchTermination() { (_, ended) =>
+      ended.onComplete(_ => sent)(ExecutionContext.parasitic)
+    }
+    status.sendEntity(HttpEntity.Streamed(pieces, Some(json.length.toLong), ContentType))
+  }
 }
 
 /** Errors as JSON, in place of Play's pages. */

@@ -83,11 +83,7 @@ final class JsonBuffer(initialBytes: Int) {
         raw(('0' + millis      % 10).toChar)
       }
       raw("""Z"}""")
-    } else {
-      raw("""{"$date":{"$numberLong":"""")
-      int64(epochMillis)
-      raw(""""}}""")
-    }
+    } else raw(s"""{"$$date":{"$$numberLong":"$epochMillis"}}""")
 
   def objectId(bytes: Array[Byte]): Unit = {
     raw("""{"$oid":"""")
@@ -98,19 +94,12 @@ final class JsonBuffer(initialBytes: Int) {
     raw(""""}""")
   }
 
-  def decimal128(text: String): Unit = {
-    raw("""{"$numberDecimal":"""")
-    raw(text)
-    raw(""""}""")
-  }
+  def decimal128(text: String): Unit = raw(s"""{"$$numberDecimal":"$text"}""")
 
   def binary(subtype: Int, content: Array[Byte]): Unit = {
     raw("""{"$binary":{"base64":"""")
     raw(new String(Base64.getEncoder.encode(content), ISO_8859_1))
-    raw("""","subType":"""")
-    raw(Hex.charAt(subtype >> 4 & 15))
-    raw(Hex.charAt(subtype & 15))
-    raw(""""}}""")
+    raw(s"""","subType":"${Hex.charAt(subtype >> 4 & 15)}${Hex.charAt(subtype & 15)}"}}""")
   }
 
   def regularExpression(pattern: String, options: String): Unit = {
@@ -122,13 +111,8 @@ final class JsonBuffer(initialBytes: Int) {
   }
 
   /** Both halves are unsigned. */
-  def timestamp(value: Long): Unit = {
-    raw("""{"$timestamp":{"t":""")
-    int64(value >>> 32)
-    raw(""","i":""")
-    int64(value & 0xffffffffL)
-    raw("}}")
-  }
+  def timestamp(value: Long): Unit =
+    raw(s"""{"$$timestamp":{"t":${value >>> 32},"i":${value & 0xffffffffL}}}""")
 
   def code(code: String): Unit = {
     raw("""{"$code":""")

@@ -39,6 +39,7 @@ abstract class ArticlesComponents(context: Context) extends BuiltInComponentsFro
     applicationLifecycle.addStopHook(() => documents.close())
     // The bodies of requests mean nothing here, and to read them would only take memory.
     val ignoringBodies = DefaultActionBuilder(playBodyParsers.ignore[AnyContent](AnyContentAsEmpty))
-    new ArticlesRouter(documents, ignoringBodies, actorSystem.scheduler)
+    val turns          = new Turns(documents.places, settings.dbTimeout, actorSystem.scheduler)
+    new ArticlesRouter(documents, turns, ignoringBodies, actorSystem.scheduler)
   }
 }

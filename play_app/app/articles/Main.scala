@@ -17,6 +17,7 @@ object Main {
     // A JVM that a signal stops exits with 128 + its number; a stop that was asked for is no failure.
     Seq("TERM", "INT").foreach(name => Signal.handle(new Signal(name), _ => System.exit(0)))
     ProdServerStart.start(new OneLineProcess(arguments.toSeq, settings)): Unit
+    System.err.println(s"database ${settings.database} on ${settings.mongodbUri.getHosts}")
   }
 
   /** A process that says in one line why it does not start. */

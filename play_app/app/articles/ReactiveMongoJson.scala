@@ -9,7 +9,12 @@ private object ReactiveMongoJson extends ExtendedJson[BSONDocument] {
   override def write(document: BSONDocument, json: JsonBuffer): Unit = {
     json.raw('{')
     var first = true
-    document.elements.foreach { element =>
+    // A name that is stored twice is one name, in its first place with its last value, as in other drivers' documents.
+    val fields   = document.toMap
+    val elements =
+      if (fields.size == document.elements.size) document.elements
+      else document.elements.distinctBy(_.name).map(element => BSONElement(element.name, fields(element.name)))
+    elements.foreach { element =>
       if (first) first = false else json.raw(',')
       json.string(element.name)
       json.raw(':')

@@ -1,9 +1,11 @@
 package articles
 
 import java.security.SecureRandom
-import java.util.Base64
+import java.util.{ Base64, Collections }
 
 import scala.concurrent.duration._
+import scala.jdk.CollectionConverters._
+import scala.util.Try
 import scala.util.control.NoStackTrace
 
 import com.mongodb.ConnectionString
@@ -22,7 +24,7 @@ import com.mongodb.ConnectionString
 final case class Settings(
     host: String,
     port: Int,
-    mongodbUri: String,
+    mongodbUri: ConnectionString,
     database: String,
     poolSize: Option[Int],
     webConcurrency: Int,
@@ -31,6 +33,9 @@ final case class Settings(
     accessLog: Boolean,
     secret: String
 ) {
+
+  /** How long a request waits for a server that can be asked. */
+  def selectionTimeout: FiniteDuration = Option(mongodbUri.getServerSelectionTimeout).fold(2.seconds)(_.intValue.millis)
 
   /** The settings that Play reads for itself, by the names that its configuration gives them. */
   def forPlay: Map[String, String] = {
@@ -72,49 +77,61 @@ object Settings {
     val variables = environment.filter { case (_, value) => value.nonEmpty }
 
     def whole(name: String, least: Int, most: Int): Option[Int] = variables.get(name).map { text =>
-      Option(text)
-        .filter(_.matches("[0-9]{1,10}"))
-        .map(_.toLong)
-        .filter(number => number >= least && number <= most)
-        .getOrElse {
-          val range = if (most == Int.MaxValue) s"an integer of $least or more" else s"an integer from $least to $most"
-          throw new BadSetting(s"$name must be $range, not '$text'")
-        }
-        .toInt
+      text.toIntOption.filter(number => text.matches("[0-9]+") && number >= least && number <= most).getOrElse {
+        val range = if (most == Int.MaxValue) s"an integer of $least or more" else s"an integer from $least to $most"
+        throw new BadSetting(s"$name must be $range, not '$text'")
+      }
     }
 
     // Servers with a process for each core have it; here it is only refused where it is not a number, as everywhere.
     whole("WORKER_CONNECTIONS", 1, Int.MaxValue): Unit
 
     val host = variables.getOrElse("HOST", "127.0.0.1")
+    val uri  = mongodbUri(variables.getOrElse("MONGODB_URI", "mongodb://127.0.0.1:27017"))
+    // Of one find and its reply, which is all that waits, they say the same.
+    val timeouts = whole("DB_TIMEOUT_MS", 1, 600000).map(_.toLong).toSeq ++
+      Option(uri.getTimeout).map(_.longValue) ++ Option(uri.getSocketTimeout).map(_.longValue)
     Settings(
       host = host,
       port = whole("PORT", 1, 65535).getOrElse(5000),
-      mongodbUri = mongodbUri(variables.getOrElse("MONGODB_URI", "mongodb://127.0.0.1:27017")),
-      database = database(variables.getOrElse("MONGODB_DATABASE", "articles")),
+      mongodbUri = uri,
+      database = database(variables.get("MONGODB_DATABASE").orElse(Option(uri.getDatabase)).getOrElse("articles")),
       poolSize = whole("MONGODB_MAX_POOL_SIZE", 1, Int.MaxValue),
       // The JVM counts the processors that affinity and cgroup leave to it.
       webConcurrency = whole("WEB_CONCURRENCY", 1, Int.MaxValue).getOrElse(Runtime.getRuntime.availableProcessors),
       threads = whole("THREADS", 1, Int.MaxValue).getOrElse(100),
-      dbTimeout = whole("DB_TIMEOUT_MS", 1, 600000).getOrElse(10000).millis,
+      dbTimeout = timeouts.filter(_ > 0).minOption.getOrElse(10000L).millis,
       accessLog = whole("ACCESS_LOG", 0, 1).contains(1),
       secret = secret(variables.get("APPLICATION_SECRET"), host)
     )
   }
 
-  private def mongodbUri(uri: String): String =
-    try {
-      new ConnectionString(uri)
-      uri
-    } catch {
+  private def mongodbUri(uri: String): ConnectionString = {
+    // The form alone. What the name server says of mongodb+srv is asked when it is needed.
+    val parsed = Try(new ConnectionString(uri, (_, _) => Collections.emptyList[String])).getOrElse {
       // The driver's own message may quote a part of the password.
-      case _: RuntimeException =>
-        throw new BadSetting("MONGODB_URI must be a MongoDB connection string that the driver can parse")
+      throw new BadSetting("MONGODB_URI must be a MongoDB connection string that the driver can parse")
     }
+    // The others unpack a native library to a folder that may forbid it.
+    if (parsed.getCompressorList.asScala.exists(_.getName != "zlib"))
+      refuse("compressors other than zlib", "this server")
+    parsed
+  }
+
+  /** The names of the options of `uri`, as they are written. */
+  def optionNames(uri: ConnectionString): Seq[String] =
+    uri.getConnectionString.dropWhile(
+      _ != '?'
+    ).drop(1).split("[&;]").toSeq.map(_.takeWhile(_ != '=')).filter(_.nonEmpty)
+
+  /** Stops the start, because `driver` would ignore `option` of the URI: worse than not to have it. */
+  def refuse(option: String, driver: String): Nothing =
+    throw new BadSetting(s"MONGODB_URI must not have $option: $driver does not obey it")
 
   private def database(name: String): String =
     if (name.matches("[^/\\\\. \"$\u0000]+") && name.getBytes.length <= LongestDatabaseName) name
-    else throw new BadSetting(s"MONGODB_DATABASE must be a valid database name, not '$name'")
+    else
+      throw new BadSetting(s"MONGODB_DATABASE, or the path of MONGODB_URI, must be a valid database name, not '$name'")
 
   // Play signs sessions and flash messages with it. This application has neither, but a copy of it may.
   private def secret(named: Option[String], host: String): String = named match {

@@ -8,3 +8,11 @@ import reactivemongo.api.bson.collection.BSONSerializationPack
 object BsonBytes {
   def decode(bson: Array[Byte]): BSONDocument = BSONSerializationPack.readFromBuffer(ReadableBuffer(bson))
 }
+
+package api {
+
+  /** The name of the replica set that a driver found, which it keeps to its own packages. */
+  object SetName {
+    def of(database: DB): Option[String] = database.connectionState.setName
+  }
+}

@@ -7,11 +7,12 @@ import java.net.http.{ HttpClient, HttpRequest, HttpResponse }
 import java.nio.charset.StandardCharsets.UTF_8
 
 import scala.concurrent.Future
+import scala.concurrent.duration._
 import scala.jdk.CollectionConverters._
 import scala.jdk.OptionConverters._
 import scala.util.Using
 
-import org.bson.{ BsonDocument, BsonInt32 }
+import org.bson.{ BsonDocument, BsonInt32, BsonString }
 import play.api.ApplicationLoader.Context
 import play.api.{ Environment, Mode }
 import play.core.server.{ Server, ServerConfig }
@@ -22,8 +23,9 @@ final class ServerSuite extends munit.FunSuite {
   private object Store extends DocumentStore[BsonDocument] {
     @volatile var next: Future[Option[BsonDocument]] = Future.successful(None)
 
-    override def findOne(collection: String): Future[Option[BsonDocument]] = next
-    override def close(): Future[Unit]                                     = Future.unit
+    override val places                                                                            = 1000
+    override def findOne(collection: String, waited: FiniteDuration): Future[Option[BsonDocument]] = next
+    override def close(): Future[Unit]                                                             = Future.unit
   }
 
   private var server: Server = _
@@ -129,8 +131,33 @@ final class ServerSuite extends munit.FunSuite {
     }
   }
 
+  private val notFound = """{"error":"not found"}"""
+  private val document = """{"a":1}"""
+  private val refused  = """{"error":"ms must be an integer from 0 to 10000"}"""
+  private val slept    = """{"slept_ms":0}"""
+
   for {
     (request, status, body) <- Seq(
+      ("GET /%6Dongo HTTP/1.1", 200, document),
+      ("GET /mongo%5fbig HTTP/1.1", 200, document),
+      ("GET /mongo%2F HTTP/1.1", 404, notFound),
+      ("GET /%2Fmongo HTTP/1.1", 404, notFound),
+      ("GET /%256Dongo HTTP/1.1", 404, notFound),
+      ("GET //mongo HTTP/1.1", 404, notFound),
+      ("GET //test/mongo HTTP/1.1", 404, notFound),
+      ("GET /mongo|[] HTTP/1.1", 404, notFound),
+      ("GET mongo HTTP/1.1", 404, notFound),
+      ("GET x/mongo HTTP/1.1", 404, notFound),
+      ("GET * HTTP/1.1", 404, notFound),
+      ("GET http://test/mongo HTTP/1.1", 200, document),
+      ("GET HTTP://other:99/mongo?x HTTP/1.1", 200, document),
+      ("GET http://test/sleep?ms=0 HTTP/1.1", 200, slept),
+      ("GET http://test HTTP/1.1", 404, notFound),
+      ("GET http://test//mongo HTTP/1.1", 404, notFound),
+      ("GET /sleep?ms=0;x=1 HTTP/1.1", 400, refused),
+      ("GET /sleep?x=1;ms=zz&ms=0 HTTP/1.1", 200, slept),
+      (s"GET /sleep?${"a&" * 1500}ms=0 HTTP/1.1", 200, slept),
+      ("GET /sleep?&&m%73=%30& HTTP/1.1", 200, slept),
       ("GET /sleep?ms=%zz HTTP/1.1", 400, """{"error":"ms must be an integer from 0 to 10000"}"""),
       ("GET /sleep?ms=0&other=% HTTP/1.1", 200, """{"slept_ms":0}"""),
       ("GET /%zz HTTP/1.1", 404, """{"error":"not found"}"""),
@@ -141,6 +168,7 @@ final class ServerSuite extends munit.FunSuite {
       ("HELLO", 400, """{"error":"bad request"}""")
     )
   } test(s"${request.take(60)} is answered in JSON") {
+    Store.next = Future.successful(Some(BsonDocument.parse(document)))
     Using.resource(new Socket("127.0.0.1", server.mainAddress.getPort)) { socket =>
       socket.getOutputStream.write(s"$request\r\nHost: test\r\nConnection: close\r\n\r\n".getBytes)
       val reply = new String(socket.getInputStream.readAllBytes(), UTF_8)
@@ -148,6 +176,30 @@ final class ServerSuite extends munit.FunSuite {
       assert(reply.contains("\r\nContent-Type: application/json\r\n"))
       assert(reply.endsWith("\r\n\r\n" + body))
     }
+  }
+
+  for (
+    lines <- Seq("close", "Close", "TE, close", "keep-alive,close", "close , TE", "close \t", "TE\r\nConnection: close")
+  ) test(s"Connection: $lines closes after the reply") {
+    Using.resource(new Socket("127.0.0.1", server.mainAddress.getPort)) { socket =>
+      socket.setSoTimeout(3000)
+      socket.getOutputStream.write(s"GET /sleep?ms=0 HTTP/1.1\r\nHost: test\r\nConnection: $lines\r\n\r\n".getBytes)
+      val reply = new String(socket.getInputStream.readAllBytes(), UTF_8)
+      assert(clue(reply).startsWith("HTTP/1.1 200 "))
+      assert(reply.toLowerCase.contains("\r\nconnection: close\r\n"))
+    }
+  }
+
+  test("a long document is sent in pieces, and counts no more when it has gone or its client has") {
+    val text = "größe" * 100000
+    Store.next = Future.successful(Some(new BsonDocument("text", new BsonString(text))))
+    for (_ <- 1 to 5) Using.resource(new Socket("127.0.0.1", server.mainAddress.getPort)) { gone =>
+      gone.getOutputStream.write("GET /mongo HTTP/1.1\r\nHost: test\r\n\r\n".getBytes)
+      assert(gone.getInputStream.read() == 'H')
+    }
+    check(get("/mongo"), 200, s"""{"text":"$text"}""")
+    assertEquals(header(ask("HEAD", "/mongo"), "Content-Length"), Some((text.getBytes(UTF_8).length + 11).toString))
+    check(get("/mongo_big"), 200, s"""{"text":"$text"}""")
   }
 
   test("a sleep lasts a second unless it is told otherwise") {

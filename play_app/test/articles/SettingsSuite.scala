@@ -3,6 +3,7 @@ package articles
 import scala.concurrent.duration._
 
 import articles.Settings.BadSetting
+import com.mongodb.ConnectionString
 
 final class SettingsSuite extends munit.FunSuite {
 
@@ -12,7 +13,8 @@ final class SettingsSuite extends munit.FunSuite {
   test("nothing set") {
     val settings = Settings.read(Map.empty)
     assertEquals((settings.host, settings.port), ("127.0.0.1", 5000))
-    assertEquals((settings.mongodbUri, settings.database), ("mongodb://127.0.0.1:27017", "articles"))
+    assertEquals(settings.mongodbUri, new ConnectionString("mongodb://127.0.0.1:27017"))
+    assertEquals(settings.database, "articles")
     assertEquals(settings.webConcurrency, Runtime.getRuntime.availableProcessors)
     assertEquals(settings.dbTimeout, 10.seconds)
     assertEquals((settings.poolSize, settings.accessLog), (None, false))
@@ -40,7 +42,8 @@ final class SettingsSuite extends munit.FunSuite {
         "APPLICATION_SECRET"    -> "s" * 32
       )
     )
-    val expected = Settings("::1", 65535, "mongodb://db.example/", "news", Some(7), 3, 9, 250.millis, true, "s" * 32)
+    val uri      = new ConnectionString("mongodb://db.example/")
+    val expected = Settings("::1", 65535, uri, "news", Some(7), 3, 9, 250.millis, true, "s" * 32)
     assertEquals(settings, expected)
   }
 
@@ -75,8 +78,73 @@ final class SettingsSuite extends munit.FunSuite {
 
   test("a name that no database can have is refused") {
     Seq("a/b", "a b", "a.b", "a$b", "a\"b", "a" * 64).foreach { name =>
-      assertEquals(refused("MONGODB_DATABASE" -> name), s"MONGODB_DATABASE must be a valid database name, not '$name'")
+      assertEquals(
+        refused("MONGODB_DATABASE" -> name),
+        s"MONGODB_DATABASE, or the path of MONGODB_URI, must be a valid database name, not '$name'"
+      )
     }
+  }
+
+  test("the database is MONGODB_DATABASE, else that of the URI's path") {
+    val uri = "MONGODB_URI" -> "mongodb://u:p@db.example/news?authSource=admin"
+    assertEquals(Settings.read(Map(uri)).database, "news")
+    assertEquals(Settings.read(Map(uri, "MONGODB_DATABASE" -> "other")).database, "other")
+  }
+
+  test("the shortest of the timeouts counts, and 0 is none") {
+    def timeout(options: String) =
+      Settings.read(Map("MONGODB_URI" -> s"mongodb://h/?$options", "DB_TIMEOUT_MS" -> "700")).dbTimeout
+    assertEquals(timeout("socketTimeoutMS=0"), 700.millis)
+    assertEquals(timeout("timeoutMS=800"), 700.millis)
+    assertEquals(timeout("socketTimeoutMS=600"), 600.millis)
+    assertEquals(timeout("socketTimeoutMS=600&timeoutMS=500"), 500.millis)
+  }
+
+  test("the name server is not asked at the start") {
+    val settings = Settings.read(Map("MONGODB_URI" -> "mongodb+srv://u:p@none.invalid/news"))
+    assertEquals(settings.database, "news")
+  }
+
+  // What is left out of these two, the driver and the tests on a mongod see to.
+  for (
+    (store, start) <- Seq[(String, Settings => Any)](
+      "ReactiveMongo" -> (new ReactiveStore(_, null)(scala.concurrent.ExecutionContext.parasitic)),
+      "the driver"    -> (new BlockingStore(_))
+    );
+    option <- Seq(
+      "tlsCAFile=ca.pem",
+      "tlsCertificateKeyFile=key.pem",
+      "tlsInsecure=true",
+      "tlsAllowInvalidCertificates=true",
+      "waitQueueTimeoutMS=5",
+      "compressors=snappy",
+      "compressors=zstd,zlib",
+      "sslAllowInvalidCertificates=true",
+      "minPoolSize=3&maxPoolSize=2",
+      "maxPoolSize=0",
+      "noSuchOption=1"
+    )
+  ) test(s"$store: $option is refused") {
+    val message = intercept[BadSetting](start(Settings.read(Map("MONGODB_URI" -> s"mongodb://h/?$option")))).getMessage
+    assert(clue(message).startsWith("MONGODB_URI must not have "))
+  }
+
+  for (
+    option <- Seq(
+      "directConnection=true",
+      "loadBalanced=true",
+      "retryReads=false",
+      "rm.nbChannelsPerNode=0",
+      "minPoolSize=5",
+      "maxStalenessSeconds=90&readPreference=secondary",
+      "readPreference=secondary&readPreferenceTags=dc:ny",
+      "tlsAllowInvalidHostnames=true",
+      "authMechanism=MONGODB-X509"
+    )
+  ) test(s"ReactiveMongo: $option is refused") {
+    val settings = Settings.read(Map("MONGODB_URI" -> s"mongodb://h/?$option"))
+    val start    = () => new ReactiveStore(settings, null)(scala.concurrent.ExecutionContext.parasitic)
+    assert(clue(intercept[BadSetting](start()).getMessage).startsWith("MONGODB_URI must not have "))
   }
 
   test("a secret is generated on loopback, and needed elsewhere") {
