@@ -6,7 +6,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import dns.flags
@@ -65,24 +65,21 @@ class HeldProxy:
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
-        while not self.released.is_set():
-            await asyncio.sleep(0.05)
-        with closing(writer):
+        # asyncio would log that it was cancelled.
+        with suppress(asyncio.CancelledError, OSError), closing(writer):
+            while not self.released.is_set():
+                await asyncio.sleep(0.05)
             to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._target)
             with closing(to_writer):
-                await asyncio.wait(
-                    [asyncio.create_task(_pump(reader, to_writer)), asyncio.create_task(_pump(to_reader, writer))],
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
+                pumps = [asyncio.create_task(_pump(reader, to_writer)), asyncio.create_task(_pump(to_reader, writer))]
+                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
+    with suppress(OSError):  # one of the two sides has closed
         while data := await reader.read(65_536):
             writer.write(data)
             await writer.drain()
-    except OSError:
-        pass  # one of the two sides has closed
 
 
 @pytest.fixture(scope="session")

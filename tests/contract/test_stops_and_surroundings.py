@@ -8,13 +8,13 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
 from loadtests.faults.of_processes import workers_of
+from loadtests.faults.quota import cpu_quota
 from loadtests.settings import ROOT
 from loadtests.stacks.catalogue import Stack
 from loadtests.stacks.processes import session_members
@@ -220,42 +220,19 @@ def test_variables_that_servers_read_by_themselves_change_nothing(stack: Stack, 
 
 
 @pytest.fixture
-def a_share_of_a_cpu() -> Iterator[list[str]]:
-    """Give words before a command that run it in a cgroup of its own with the quota of one CPU."""
-    version_1, version_2 = Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")
-    folder = (version_1 if version_1.is_dir() else version_2) / f"tests-{os.getpid()}"
-    inner = folder / "inner"
-    try:
-        # Two levels, of which the outer one has the quota, as systemd and Kubernetes nest them.
-        inner.mkdir(parents=True)
-        if version_1.is_dir():
-            (folder / "cpu.cfs_quota_us").write_text("100000")
-        else:
-            (folder / "cgroup.subtree_control").write_text("+cpu")
-            (folder / "cpu.max").write_text("100000 100000")
-    except OSError:
-        for made in (inner, folder):
-            with suppress(OSError):
-                made.rmdir()
-        pytest.skip("a cgroup of its own needs root and the controller cpu")
-    yield ["sh", "-c", f'echo $$ > {inner}/cgroup.procs && exec "$0" "$@"']
-    for made in (inner, folder):
-        wait_until(lambda made=made: _is_removed(made), 5, f"{made} is empty")  # type: ignore[misc]
-
-
-def _is_removed(folder: Path) -> bool:
-    try:
-        folder.rmdir()
-    except OSError:
-        return False
-    return True
+def one_cpu() -> Iterator[list[str]]:
+    """Give words before a command that run it with a quota of one CPU."""
+    with cpu_quota(1) as words:
+        if words is None:
+            pytest.skip("a cgroup of its own needs root and the controller cpu")
+        yield words
 
 
 @pytest.mark.stacks_that(applies=lambda stack: stack.processes != "1")
 def test_the_quota_of_its_cgroup_counts(
-    stack: Stack, a_share_of_a_cpu: list[str], database_server: Mongod, tmp_path: Path
+    stack: Stack, one_cpu: list[str], database_server: Mongod, tmp_path: Path
 ) -> None:
-    server = Server(stack, database_server.uri, free_port(), log=tmp_path / "log", within=a_share_of_a_cpu)
+    server = Server(stack, database_server.uri, free_port(), log=tmp_path / "log", within=one_cpu)
     with server:
         wait_until(lambda: len(workers_of(server)) >= stack.default_processes(1), 10, "the workers")
         assert len(workers_of(server)) == stack.default_processes(1)

@@ -152,7 +152,8 @@ WRONG = {
     "replicaSet=": "replicaSet",
 }
 # A start takes 0.4 to 2 s of a processor, also one that ends at once. So here are some, and in the apps' suites all.
-OF_A_JVM = ("tlsCAFile", "nonsense", "minPoolSize=3&maxPoolSize=2")
+OF_A_JVM = ("tlsCAFile", "minPoolSize=3&maxPoolSize=2")
+REFUSED_BY = {"play": {"maxPoolSize=0": "pool"}}
 SHARES = {"flask": 0, "tornado": 1, "node": 2}
 
 
@@ -202,6 +203,7 @@ def test_what_cannot_be_obeyed_stops_the_start(stack: Stack, secured: Secured) -
     wrong = {with_files(options, secured): word for options, word in WRONG.items()}
     if is_jvm(stack):
         refused = {options: word for options, word in (refused | wrong).items() if {options, word} & {*OF_A_JVM}}
+        refused |= REFUSED_BY.get(stack.name, {})
     else:
         refused |= dict(list(wrong.items())[SHARES[column(stack)] :: len(SHARES)])
 
@@ -318,7 +320,10 @@ def _has_at_most(most: int, server: Server, admin: MongoClient[Document], app_na
     assert max(at_once) == (1 if server.stack.model == "processes" else most)
 
 
-@pytest.mark.stacks_that(applies=lambda stack: stack.model != "processes" and not is_jvm(stack))
+@pytest.mark.stacks_that(
+    applies=lambda stack: stack.name in (*FIRST_OF_ITS_COLUMN, "gunicorn-gevent", "tornado-pymongo")
+)
+@pytest.mark.stacks_that(applies=lambda stack: not is_jvm(stack))
 def test_a_pool_may_be_larger_than_ours(stack: Stack, start_server: StartServer, database_server: Mongod) -> None:
     """The path names another database, and MONGODB_DATABASE wins."""
     name = f"wide-{stack.name}"
@@ -332,7 +337,7 @@ def test_a_pool_may_be_larger_than_ours(stack: Stack, start_server: StartServer,
 
 TLS = {
     "not-trusted": ("tls=true", 503),
-    "insecure": ("tls=true&tlsInsecure=true&directConnection=true", 200),
+    "insecure": ("tls=true&tlsInsecure=true&directConnection=true&maxPoolSize=0", 200),
     "certified": (
         "tls=true&tlsCAFile=CERTIFICATE&tlsAllowInvalidHostnames=true&directConnection=true"
         "&tlsCertificateKeyFile=CLIENT&authMechanism=MONGODB-X509&authSource=$external",
@@ -341,8 +346,7 @@ TLS = {
 }
 
 
-@pytest.mark.stacks_that(applies=lambda stack: stack.name in (*FIRST_OF_ITS_COLUMN, "tornado-pymongo"))
-@pytest.mark.stacks_that(applies=lambda stack: not is_jvm(stack))
+@pytest.mark.stacks_that(applies=lambda stack: stack.name in FIRST_OF_ITS_COLUMN and not is_jvm(stack))
 @pytest.mark.parametrize("kind", TLS)
 def test_tls_is_as_asked_for(stack: Stack, start_server: StartServer, secured: Secured, kind: str) -> None:
     """The server's certificate is for another name than the address that is asked."""
@@ -362,8 +366,7 @@ def test_tls_is_as_asked_for(stack: Stack, start_server: StartServer, secured: S
             assert secured.last_find_of(name)["user"] == f"{CERTIFIED}@$external"
 
 
-@pytest.mark.stacks_that(applies=lambda stack: stack.name in (*FIRST_OF_ITS_COLUMN, "tornado-pymongo"))
-@pytest.mark.stacks_that(applies=lambda stack: not is_jvm(stack))
+@pytest.mark.stacks_that(applies=lambda stack: stack.name in FIRST_OF_ITS_COLUMN and not is_jvm(stack))
 def test_a_secondary_is_waited_for_as_any_server(stack: Stack, start_server: StartServer, secured: Secured) -> None:
     options = f"replicaSet={SET}&tls=true&tlsCAFile={secured.certificate}&authSource={SOURCE}&readPreference=secondary"
     uri = f"mongodb://{secured.credentials}@localhost:{secured.port}/{DATABASE}?{options}"
