@@ -21,7 +21,7 @@ from shared.mongod import Mongod, free_port
 from shared.seed import seed
 from tests.conftest import StartServer, log_of
 from tests.contract.test_database import DOWN_WITHIN_S, is_unavailable
-from tests.exchange import ask, wait_until
+from tests.exchange import ask, wait_until_healthy
 
 DATABASE = "articles_first_failures"
 # Most of it is the machine's: a driver's next attempt may come after a heartbeat of 2 s, and one that fails once more.
@@ -96,7 +96,7 @@ def test_a_slow_first_connection_heals(stack: Stack, start_server: StartServer, 
                 _is_told_in_time(server)
             assert proxy.accepted
             proxy.released.set()
-            wait_until(lambda: ask(server, "/mongo").status == 200, HEALED_WITHIN_S, f"healthy{server.tail()}")
+            wait_until_healthy(server, HEALED_WITHIN_S)
             assert "Traceback" not in log_of(server)
 
 
@@ -178,5 +178,5 @@ def test_a_silent_name_server_is_said_in_time_and_heals(
             _is_told_in_time(server)
         speaks.set()
         # Each look-up asks the dead one first.
-        wait_until(lambda: ask(server, "/mongo").status == 200, 2 * HEALED_WITHIN_S, f"healthy{server.tail()}")
+        wait_until_healthy(server, 2 * HEALED_WITHIN_S)
         assert "Traceback" not in log_of(server)

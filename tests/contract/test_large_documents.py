@@ -20,7 +20,7 @@ from loadtests.stacks.server import Server
 from shared.documents import Document
 from shared.mongod import Mongod
 from tests.conftest import StartServer, log_of
-from tests.exchange import ask, wait_until
+from tests.exchange import ask, wait_until_healthy
 
 DATABASE = "articles_large"
 # Of many small values, which take most memory for their size, and of the largest size, near MongoDB's 16 MB.
@@ -70,7 +70,7 @@ def test_large_documents_to_many(
         assert {process.pid for process in server.processes()} == processes
         assert not re.search("OutOfMemory|Traceback|Killed", log_of(server))
         assert max(peak) - idle < BYTES_EACH_PROCESS * (PROCESSES if stack.processes != "1" else 1), max(peak) / 2**20
-        wait_until(lambda: ask(server, "/mongo").status == 200, 5, "an answer afterwards")
+        wait_until_healthy(server, 5)
 
 
 def memory_of(server: Server) -> int:

@@ -23,7 +23,7 @@ from shared.seed import seed
 from tests.conftest import StartServer, log_of
 from tests.contract.secured_mongod import CERTIFIED, DATABASE, PASSWORD, SET, SOURCE, TAGS, USER, Secured, started
 from tests.contract.test_lifecycle import SECRET, _start
-from tests.exchange import ask, wait_until
+from tests.exchange import ask, wait_until, wait_until_healthy
 
 OBEYED, REFUSED = "obeyed", "refused"
 # The columns of the table: what has settings and a driver of its own.
@@ -249,7 +249,7 @@ def test_what_is_obeyed_is_obeyed_together(
     compressed = secured.bytes_decompressed()
     with start_server(stack, uri=together(stack, secured, name), **settings) as server:
         # The database is that of the path, and the user has one mechanism, which the drivers have to find out.
-        wait_until(lambda: ask(server, "/mongo").status == 200, 10, f"an answer{server.tail()}")
+        wait_until_healthy(server, 10)
         find = secured.last_find_of(name)
         assert find["user"] == f"{USER}@{SOURCE}"
         of_column = {option: row[column(stack)] == OBEYED for option, row in table().items()}
@@ -265,7 +265,7 @@ def test_what_is_obeyed_is_obeyed_together(
 
         # Without a primary another member will do, and has all of the time.
         with secured.without_primary():
-            wait_until(lambda: ask(server, "/mongo").status == 200, 5, "an answer without a primary")
+            wait_until_healthy(server, 5)
             secured.serve_finds_slowly(name, 2500)
             assert ask(server, "/mongo").status == 200
             secured.serve_finds_slowly(name, 0)
@@ -279,7 +279,7 @@ def test_what_is_obeyed_is_obeyed_together(
         finally:
             secured.drop_connections_at_find(name, 0)
             secured.admin[SOURCE].command("updateUser", USER, pwd=PASSWORD, mechanisms=["SCRAM-SHA-256"])
-        wait_until(lambda: ask(server, "/mongo").status == 200, 6, "an answer with the right password")
+        wait_until_healthy(server, 6)
         log = log_of(server)
         assert [secret for secret in (PASSWORD, secured.credentials) if secret in log] == []
         assert [said for said in (DATABASE, f"localhost:{secured.port}") if said not in log] == []
@@ -375,4 +375,4 @@ def test_a_secondary_is_waited_for_as_any_server(stack: Stack, start_server: Sta
             reply = ask(server, "/mongo")
             assert (reply.status, reply.took_s < DOWN_WITHIN_S) == (503, True)
         with secured.without_primary():
-            wait_until(lambda: ask(server, "/mongo").status == 200, 5, "an answer by a secondary")
+            wait_until_healthy(server, 5)
