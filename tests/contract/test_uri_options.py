@@ -129,6 +129,7 @@ WRONG = {
     "tls=true&tlsCAFile=/nowhere.pem": "nowhere.pem",
     "tls=true&tlsCAFile=GARBAGE": "tlsCAFile|garbage.pem",
     "tls=true&tlsCAFile=/": "tlsCAFile",
+    "tls=true&tlsCAFile=not/there.pem": "tlsCAFile",
     "tls=true&tlsCertificateKeyFile=/nowhere.pem": "nowhere.pem",
     "tls=true&tlsCertificateKeyFile=GARBAGE": "tlsCertificateKeyFile|garbage.pem",
     "tls=true&ssl=false": "tls",
@@ -212,7 +213,7 @@ def test_what_cannot_be_obeyed_stops_the_start(stack: Stack, secured: Secured) -
         without_password = "MONGODB-X509" in options or "MONGODB-OIDC" in options or "MONGODB-AWS" in options
         who = "" if without_password else f"me:{SECRET}@"
         settings = {"PORT": str(free_port()), "MONGODB_URI": f"mongodb://{who}127.0.0.1:1/?{options}"}
-        status, lines = _start(stack, settings)
+        status, lines = _start(stack, settings, within_s=60)
         said = " ".join(lines)
         if status != 2 or len(lines) != 1 or "MONGODB_URI" not in said or SECRET in said:
             return f"{options}: status {status}, {lines[:3]}"
