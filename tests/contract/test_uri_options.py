@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from pymongo import MongoClient
-from pymongo.common import INTERNAL_URI_OPTION_NAME_MAP, URI_OPTIONS_ALIAS_MAP, URI_OPTIONS_VALIDATOR_MAP
+from pymongo.common import URI_OPTIONS_ALIAS_MAP, URI_OPTIONS_VALIDATOR_MAP
 
 from loadtests.measure.observer import ask_once, observe
 from loadtests.results.counts import Outcome
@@ -31,6 +31,7 @@ COLUMNS = {"flask_app": "flask", "tornado_app": "tornado", "node_app": "node"}
 # One stack for each; the others share its code, and have the tests that all have.
 FIRST_OF_ITS_COLUMN = ("gunicorn-gthread", "tornado", "node", "play", "play-blocking")
 DOWN_WITHIN_S = 2.5 + 1
+_LOOKS = 3
 
 
 def column(stack: Stack) -> str:
@@ -55,7 +56,7 @@ def table() -> dict[str, dict[str, str]]:
     }
 
 
-# How each is written. FILES stand for paths that a fixture makes.
+# How each is written. A name in capitals stands for a file that a fixture makes.
 EXAMPLES = {
     "replicaSet": SET,
     "directConnection": "true",
@@ -114,7 +115,7 @@ EXAMPLES = {
     "tz_aware": "true",
     "nonsense": "1",
 }
-# Of the first they need the second.
+# What an option needs beside it.
 WITH = {
     **dict.fromkeys(("tlsCAFile", "tlsCertificateKeyFile", "tlsCRLFile", "tlsInsecure"), "tls=true"),
     **dict.fromkeys(("tlsAllowInvalidCertificates", "tlsAllowInvalidHostnames"), "tls=true"),
@@ -124,7 +125,7 @@ WITH = {
     "zlibCompressionLevel": "compressors=zlib",
     "tlsCertificateKeyFilePassword": "tls=true&tlsCertificateKeyFile=CLIENT",
 }
-# No driver can use these, whatever it makes of the option; by the word that the refusal has to hold.
+# No driver can use these. With each the word, or the words of which one, that the refusal has to hold.
 WRONG = {
     "tls=true&tlsCAFile=/nowhere.pem": "nowhere.pem",
     "tls=true&tlsCAFile=GARBAGE": "tlsCAFile|garbage.pem",
@@ -173,15 +174,13 @@ def trusting_jvm(secured: Secured) -> dict[str, str]:
     return {"JAVA_OPTS": f"-Djavax.net.ssl.trustStore={store} -Djavax.net.ssl.trustStorePassword=changeit"}
 
 
-def query(option: str, secured: Secured | None = None) -> str:
+def query(option: str, secured: Secured) -> str:
     """Return ``option`` as a URI has it, with what it needs."""
     written = option if "=" in option else f"{option}={EXAMPLES[option]}"
     return with_files("&".join(filter(None, (WITH.get(option), written))), secured)
 
 
-def with_files(text: str, secured: Secured | None) -> str:
-    if secured is None:
-        return text
+def with_files(text: str, secured: Secured) -> str:
     files = {"CERTIFICATE": secured.certificate, "CLIENT": secured.of_client, "GARBAGE": secured.garbage}
     return re.sub("=(CERTIFICATE|CLIENT|GARBAGE)", lambda found: f"={files[found[1]]}", text)
 
@@ -190,12 +189,11 @@ def test_the_table_has_every_option() -> None:
     assert set(table()) == set(EXAMPLES)
     assert {cell for row in table().values() for cell in row.values()} <= {OBEYED, REFUSED}
     names = {option.partition("=")[0].lower() for option in EXAMPLES}
-    internal = {INTERNAL_URI_OPTION_NAME_MAP.get(name, name) for name in URI_OPTIONS_VALIDATOR_MAP}
     known = {name.lower() for name in (*URI_OPTIONS_VALIDATOR_MAP, *URI_OPTIONS_ALIAS_MAP) if "_" not in name}
-    # Of PyMongo alone.
-    own = {"connect", "document_class", "server_selector", "srvallowedhostssuffix", "enableoverloadretargeting"}
-    own |= {"maxadaptiveretries", "driver"}
-    assert known - names - own - {"wtimeout", "fsync", "j", "ssl_ca_certs", "authoidcallowedhosts"} == set(), internal
+    # Names of PyMongo alone, and old names of others.
+    own = {"connect", "driver", "srvallowedhostssuffix", "enableoverloadretargeting", "maxadaptiveretries"}
+    own |= {"wtimeout", "fsync", "j", "authoidcallowedhosts"}
+    assert known - names - own == set()
 
 
 @pytest.mark.stacks_that(applies=lambda stack: stack.name in FIRST_OF_ITS_COLUMN)
@@ -236,8 +234,9 @@ def together(stack: Stack, secured: Secured, app_name: str) -> str:
         for option, row in table().items()
         if row[column(stack)] == OBEYED and option not in apart and option.partition("=")[0] not in apart
     ]
-    pairs = [option if "=" in option else f"{option}={EXAMPLES[option]}" for option in obeyed if option != "appName"]
-    options = with_files("&".join([*pairs, f"appName={app_name}"]), secured)
+    values = EXAMPLES | {"appName": app_name}
+    pairs = [option if "=" in option else f"{option}={values[option]}" for option in obeyed]
+    options = with_files("&".join(pairs), secured)
     return f"mongodb://{secured.credentials}@localhost:{secured.port}/{DATABASE}?{options}"
 
 
@@ -251,9 +250,10 @@ def test_what_is_obeyed_is_obeyed_together(
     with start_server(stack, uri=together(stack, secured, name), **settings) as server:
         # The database is that of the path, and the user has one mechanism, which the drivers have to find out.
         wait_until_healthy(server, 10)
-        find = secured.last_find_of(name)
-        assert find["user"] == f"{USER}@{SOURCE}"
+        find = secured.last_find()
         of_column = {option: row[column(stack)] == OBEYED for option, row in table().items()}
+        assert find["user"] == f"{USER}@{SOURCE}"
+        assert find.get("appName") == (name if of_column["appName"] else None)
         command = find["command"]
         assert command.get("readConcern", {}).get("level") == ("majority" if of_column["readConcernLevel"] else None)
         preference = command.get("$readPreference", {})
@@ -262,23 +262,23 @@ def test_what_is_obeyed_is_obeyed_together(
         assert preference.get("maxStalenessSeconds") == (120 if of_column["maxStalenessSeconds"] else None)
         assert (secured.bytes_decompressed() > compressed) == of_column["compressors=zlib"]
         _is_even_with_a_small_pool(server)
-        _has_at_most(2, server, secured.admin, name)
+        _has_at_most(2, server, secured.admin)
 
         # Without a primary another member will do, and has all of the time.
         with secured.without_primary():
             wait_until_healthy(server, 5)
-            secured.serve_finds_slowly(name, 2500)
+            secured.serve_finds_slowly(2500)
             assert ask(server, "/mongo").status == 200
-            secured.serve_finds_slowly(name, 0)
+            secured.serve_finds_slowly(0)
 
         secured.admin[SOURCE].command("updateUser", USER, pwd="another")
         try:
-            secured.drop_connections_at_find(name, 20)
-            wait_until(lambda: ask(server, "/mongo").status == 503, 5, "503 with a wrong password")
-            wait_until(lambda: "uthenticat" in log_of(server), 5, "what the driver says of a wrong password")
+            secured.drop_connections_at_find(20)
+            # The first of them may be told of the dropped connection alone.
+            wait_until(lambda: "uthenticat" in _log_after_503(server), 6, "the driver's words of a wrong password")
             assert "Traceback" not in log_of(server)
         finally:
-            secured.drop_connections_at_find(name, 0)
+            secured.drop_connections_at_find(0)
             secured.admin[SOURCE].command("updateUser", USER, pwd=PASSWORD, mechanisms=["SCRAM-SHA-256"])
         wait_until_healthy(server, 6)
         log = log_of(server)
@@ -286,26 +286,44 @@ def test_what_is_obeyed_is_obeyed_together(
         assert [said for said in (DATABASE, f"localhost:{secured.port}") if said not in log] == []
 
 
+def _log_after_503(server: Server) -> str:
+    return log_of(server) if ask(server, "/mongo").status == 503 else ""
+
+
 def _is_even_with_a_small_pool(server: Server) -> None:
     if not server.stack.keep_alive:
         return
-    seen = observe(server.host, server.port, "/mongo", 12, 1.5)
-    least, middle, _ = seen.served
-    assert seen.failed == 0
-    assert least >= 0.3 * middle, seen.served
+    for _ in range(_LOOKS):
+        seen = observe(server.host, server.port, "/mongo", 12, 1.5)
+        least, middle, _ = seen.served
+        # The machine may have had nothing to spare. Who is unfair is unfair again.
+        if seen.failed == 0 and least >= 0.4 * middle:
+            return
+    pytest.fail(f"with a pool of 2: {seen.served}, {seen.failed} failed")
 
 
-def _has_at_most(most: int, server: Server, admin: MongoClient[Document], app_name: str) -> None:
-    """Require that it has exactly as many finds at once as its pool allows."""
-    clients = most + 8
-    data = {"failCommands": ["find"], "blockConnection": True, "blockTimeMS": 400 + 12 * most, "appName": app_name}
+def _has_at_most(most: int, server: Server, admin: MongoClient[Document]) -> None:
+    """Require that it has as many finds at once as its pool allows, and never more."""
+    most = 1 if server.stack.model == "processes" else most
+    for _ in range(_LOOKS):
+        # A machine that has nothing to spare may be too slow to have them all at once.
+        reached = _finds_at_once(server, admin, clients=most + 4, ms=250 + 12 * most)
+        assert reached <= most
+        if reached == most:
+            return
+    pytest.fail(f"never {most} finds at once: {reached}")
+
+
+def _finds_at_once(server: Server, admin: MongoClient[Document], clients: int, ms: int) -> int:
+    """Ask once with each of so many clients while finds take ``ms``, and return the most finds that mongod had."""
+    data = {"failCommands": ["find"], "blockConnection": True, "blockTimeMS": ms}
     admin.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
-    at_once = []
+    at_once = [0]
     over = threading.Event()
 
     def count() -> None:
         under_way: list[dict[str, Any]] = [{"$currentOp": {"allUsers": True}}]
-        under_way += [{"$match": {"appName": app_name, "command.find": {"$exists": True}}}]
+        under_way += [{"$match": {"command.find": "articles"}}]
         while not over.wait(0.05):
             at_once.append(len(list(admin.admin.aggregate(under_way))))
 
@@ -318,7 +336,7 @@ def _has_at_most(most: int, server: Server, admin: MongoClient[Document], app_na
         counting.join()
         admin.admin.command("configureFailPoint", "failCommand", mode="off")
     assert seen.outcomes == {Outcome.OK: clients}
-    assert max(at_once) == (1 if server.stack.model == "processes" else most)
+    return max(at_once)
 
 
 @pytest.mark.stacks_that(
@@ -333,7 +351,7 @@ def test_a_pool_may_be_larger_than_ours(stack: Stack, start_server: StartServer,
     with MongoClient[Document](database_server.uri) as admin, start_server(stack, uri=uri, **settings) as server:
         seed(database_server.uri, "articles")
         assert ask(server, "/mongo").status == 200
-        _has_at_most(130, server, admin, name)
+        _has_at_most(130, server, admin)
 
 
 TLS = {
@@ -364,7 +382,7 @@ def test_tls_is_as_asked_for(stack: Stack, start_server: StartServer, secured: S
                 lambda: re.search("certificate|altname", log_of(server), re.I), 5, "the driver's words in the log"
             )
         elif kind == "certified":
-            assert secured.last_find_of(name)["user"] == f"{CERTIFIED}@$external"
+            assert secured.last_find()["user"] == f"{CERTIFIED}@$external"
 
 
 @pytest.mark.stacks_that(applies=lambda stack: stack.name in FIRST_OF_ITS_COLUMN and not is_jvm(stack))
