@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import time
 from types import FrameType
 
 from loadtests.measure.wrk import Load
@@ -14,6 +15,8 @@ from loadtests.stacks.server import Server
 from shared.system_packages import require
 
 _STOPPED = 0
+# A second Ctrl-C that comes sooner is the first one, told twice.
+_IMPATIENT_AFTER_S = 1.0
 
 
 def run(stack: Stack) -> int:
@@ -27,7 +30,7 @@ def run(stack: Stack) -> int:
             say(_invitation(server))
             status = server.wait()
         except Stopped:
-            say(f"{stack.name}: answering what was accepted, then stopping (again to stop at once)")
+            say(f"{stack.name}: answering what was accepted, then stopping (Ctrl-C once more to stop at once)")
             _drain(server)
             return _STOPPED
     say(f"{stack.name} ended by itself with status {status}")
@@ -64,9 +67,12 @@ def _invitation(server: Server) -> str:
 
 
 def _drain(server: Server) -> None:
-    def kill(number: int, frame: FrameType | None) -> None:
-        server.kill()
+    asked_s = time.monotonic()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, kill)
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        # Of a terminal, a supervisor and make, each tells the whole group or passes on what it was told: one stop.
+        if time.monotonic() - asked_s >= _IMPATIENT_AFTER_S:
+            server.kill()
+
+    signal.signal(signal.SIGINT, interrupt)
     server.stop()

@@ -65,6 +65,14 @@ def wait_until(holds: Callable[[], Any], within_s: float, what: str) -> float:
     return time.monotonic() - started
 
 
+def wait_until_healthy(server: Server, within_s: float, path: str = "/mongo") -> float:
+    """Poll until ``path`` is answered with 200 and return the seconds it took; fail with the end of the log."""
+    try:
+        return wait_until(lambda: ask(server, path).status == 200, within_s, f"200 at {path}")
+    except AssertionError as late:
+        raise AssertionError(f"{late}{server.tail()}") from None
+
+
 def finds(mongo: MongoClient[Document]) -> int:
     """Return how many find commands the database has had so far."""
     return int(mongo.admin.command("serverStatus")["metrics"]["commands"]["find"]["total"])

@@ -20,6 +20,8 @@ from loadtests.faults.arena import (
     seconds_until,
     status_of,
 )
+from loadtests.measure.observer import ask_once
+from loadtests.results.counts import Outcome
 from loadtests.stacks.server import LOOPBACK
 from shared import mongod
 from shared.seed import seed
@@ -28,6 +30,7 @@ _FAULT_BEGINS_S = 1.0
 _AFTERWARDS_S = HEALTHY_WITHIN_S + 0.5
 # Enough for several heartbeats and every pooled connection.
 _SHORT_FAULT_S = 3.0
+_LARGE = "articles_large"
 
 
 def not_there_at_start(arena: Arena) -> Finding:
@@ -119,6 +122,33 @@ def pool_exhausted(arena: Arena) -> Finding:
     fault = arena.failing_finds(blockConnection=True, blockTimeMS=800)
     settings: dict[str, Any] = {"MONGODB_MAX_POOL_SIZE": "2", "DB_TIMEOUT_MS": str(timeout_ms)}
     return _served_while(arena, fault, clients=20, hangs_after_s=timeout_ms / 1000 + GRACE_S, **settings)
+
+
+def large_documents(arena: Arena) -> Finding:
+    """0.7 MB to 200 clients at once, then 14 MB to 50: they wait or get 503, and nobody dies."""
+    arena.start_database()
+    many = {"rows": [{"n": n, "name": f"row {n}", "half": n / 2 + 0.25} for n in range(14_000)]}
+    large = {"texts": [f"{n} " + "x" * 1000 for n in range(14_000)]}
+    with MongoClient[dict[str, Any]](arena.uri) as client:
+        for collection, document in (("articles", many), ("articles_big", large)):
+            client[_LARGE][collection].replace_one({"_id": 1}, document, upsert=True)
+        try:
+            with arena.watched(1, MONGODB_DATABASE=_LARGE, DB_TIMEOUT_MS="6000") as (server, watched):
+                finding = Finding(seen="")
+                parts = []
+                for path, clients in (("/mongo", 200), ("/mongo_big", 50)):
+                    seen = ask_once(server.host, server.port, path, clients, timeout_s=60)
+                    lost = seen.failed - seen.outcomes.get(Outcome.STATUS_5XX, 0)
+                    finding.require(lost == 0, f"{lost} of {clients} had no reply at {path}")
+                    parts.append(
+                        f"{path}: {clients - seen.failed} of {clients} answered, {seen.failed - lost} with 503"
+                    )
+                finding.seen = "; ".join(parts)
+                watched.require_normal(finding)
+                finding.require("OutOfMemory" not in arena.log, "out of memory")
+                return finding
+        finally:
+            client.drop_database(_LARGE)
 
 
 def _served_while(

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -24,9 +25,10 @@ from loadtests.faults.arena import (
     told,
 )
 from loadtests.faults.crowd import Crowd
+from loadtests.faults.quota import cpu_quota
 from loadtests.results.counts import Outcome
 from loadtests.settings import ROOT
-from loadtests.stacks.processes import session_members
+from loadtests.stacks.processes import pinned_to, session_members
 from loadtests.stacks.server import DRAIN_TIMEOUT_S, LOOPBACK, Server
 from shared.mongod import free_port
 
@@ -34,6 +36,11 @@ _SIGNAL_AT_S = 1.0
 _WORKER_BACK_WITHIN_S = 3.0
 _GONE_WITHIN_S = DRAIN_TIMEOUT_S
 _FEW_FILES = 64
+# While requests of 0.3 s are under way.
+_TOLD_AGAIN_AFTER_S = 0.1
+_STARTS = 3
+_LITTLE_CPUS = 0.5
+_LITTLE_LOAD_S = 2.0
 _DISK_FULL = Path("/dev/full")
 
 
@@ -71,6 +78,11 @@ def sigint(arena: Arena) -> Finding:
     return _stopped_by(arena, signal.SIGINT)
 
 
+def told_twice(arena: Arena) -> Finding:
+    """SIGTERM to every process, as systemd stops a service, and once more to the first, as who started it may."""
+    return _stopped_by(arena, signal.SIGTERM, twice=True)
+
+
 def sighup(arena: Arena) -> Finding:
     """gunicorn takes it as: read the settings again, with new workers. For the others it means stop."""
     if "gunicorn" not in arena.stack.name:
@@ -89,14 +101,19 @@ def sighup(arena: Arena) -> Finding:
         return finding
 
 
-def _stopped_by(arena: Arena, number: int) -> Finding:
+def _stopped_by(arena: Arena, number: int, twice: bool = False) -> Finding:
     """Send the signal while requests of 0.3 s are under way: what was accepted is answered, then all is gone."""
     with arena.server() as server:
         status_of(server, "/mongo")
         with arena.load(server, path="/sleep?ms=300", clients=8 if arena.stack.model != "processes" else 4) as load:
             load.wait_until(_SIGNAL_AT_S)
-            os.kill(server.session, number)
             asked_s = load.now_s
+            if twice:
+                for process in server.processes():
+                    process.send_signal(number)
+                load.wait_until(asked_s + _TOLD_AGAIN_AFTER_S)
+            with suppress(ProcessLookupError):
+                os.kill(server.session, number)
             ended_s = seconds_until(lambda: server.poll() is not None, _GONE_WITHIN_S)
         finding = Finding(seen="")
         requests = load.requests
@@ -170,6 +187,32 @@ def few_descriptors(arena: Arena) -> Finding:
         watched.require_unharmed(finding)
         finding.seen = f"{held} held on, others: {told(finding) or 'normal at once'}"
         return finding
+
+
+def little_cpu(arena: Arena) -> Finding:
+    """Half a CPU, or one CPU where nobody may make a cgroup: what is slow at the start is not given up for ever."""
+    finding = Finding(seen="")
+    healthy: list[float] = []
+    with cpu_quota(_LITTLE_CPUS) as quota:
+        within = quota or pinned_to([min(os.sched_getaffinity(0))])
+        for _ in range(_STARTS):
+            with arena.server(within=within) as server:
+                healthy_s = seconds_until(partial(_gives_a_document, server), HEALTHY_WITHIN_S)
+                finding.require(healthy_s is not None, f"no document {HEALTHY_WITHIN_S:.0f} s after its start")
+                healthy += [] if healthy_s is None else [healthy_s]
+                with arena.load(server, clients=2) as load:
+                    load.wait_until(_LITTLE_LOAD_S)
+            served = judge(load.requests, 0.0, allowed=("200",), hangs_after_s=GRACE_S)
+            finding.broken += served.broken
+            require_clean_log(arena, finding)
+    where = f"{_LITTLE_CPUS} CPUs" if quota else "one CPU"
+    longest = f", the longest within {max(healthy):.1f} s" if healthy else ""
+    finding.seen = f"{where}: {len(healthy)} of {_STARTS} starts gave documents{longest}"
+    return finding
+
+
+def _gives_a_document(server: Server) -> bool:
+    return status_of(server, "/mongo")[0] == 200
 
 
 def log_disk_full(arena: Arena) -> Finding:
