@@ -4,11 +4,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from shared.system_packages import Unavailable, require
-from tests.conftest import IN_CI
+from shared.system_packages import require
+from tests.conftest import skipped_without_its_tools
 
 # Without these Chromium asks Google's hosts for updates at its start; the sandbox refuses to run as root.
 _FLAGS = [
@@ -24,13 +23,9 @@ _FLAGS = [
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Run Chromium in the block, or skip with the reason; in CI, which installs it, that is a failure."""
-    try:
+    """Run Chromium in the block, or skip with the reason."""
+    with skipped_without_its_tools():
         require(["chromium"])
-    except Unavailable as reason:
-        if IN_CI:
-            raise
-        pytest.skip(str(reason))
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=_FLAGS)
         try:

@@ -33,10 +33,6 @@ IN_CI = bool(os.environ.get("CI"))
 StartServer = Callable[..., AbstractContextManager[Server]]
 
 
-# A JVM that lives for some seconds gains nothing by its second compiler, which costs most of its CPU.
-os.environ.setdefault("JAVA_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
-
-
 def chosen_stacks() -> list[Stack]:
     chosen = words("STACKS")
     return [stack for name, stack in stacks().items() if not chosen or name in chosen]
@@ -51,6 +47,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def jvms_of_a_short_life() -> None:
+    """Leave out a JVM's second compiler: whoever lives for some seconds pays for it and gains nothing."""
+    os.environ.setdefault("JAVA_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+
+
+@pytest.fixture(scope="session", autouse=True)
 def signals_as_in_a_terminal() -> None:
     """Let servers hear SIGINT and SIGHUP under ``nohup`` too: what is ignored here would be ignored by them."""
     for number in (signal.SIGINT, signal.SIGHUP):
@@ -59,14 +61,21 @@ def signals_as_in_a_terminal() -> None:
             signal.signal(number, lambda *_: None)
 
 
-def prepared(app: App, prepare: Callable[[App], None] = toolchain.prepare) -> None:
-    """Set ``app`` up, or skip by name with the reason; in CI, which installs everything, that is a failure."""
+@contextmanager
+def skipped_without_its_tools() -> Iterator[None]:
+    """Skip by name with the reason what lacks a tool; in CI, which installs everything, that is a failure."""
     try:
-        prepare(app)
+        yield
     except Unavailable as reason:
         if IN_CI:
             raise
         pytest.skip(str(reason))
+
+
+def prepared(app: App, prepare: Callable[[App], None] = toolchain.prepare) -> None:
+    """Set ``app`` up."""
+    with skipped_without_its_tools():
+        prepare(app)
 
 
 @pytest.fixture(scope="session")
@@ -77,12 +86,8 @@ def stack(request: pytest.FixtureRequest) -> Stack:
 
 @pytest.fixture(scope="session")
 def wrk() -> None:
-    try:
+    with skipped_without_its_tools():
         require(["wrk"])
-    except Unavailable as reason:
-        if IN_CI:
-            raise
-        pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="session", autouse=True)

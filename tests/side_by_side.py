@@ -82,14 +82,20 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     with _machine(fcntl.LOCK_EX if _measures(item) else fcntl.LOCK_SH):
         reports = runtestprotocol(item, nextitem=nextitem, log=False)
-    if any(report.failed for report in reports) and not _measures(item) and _beside_others(item):
-        item.user_properties.append((_AGAIN, ""))
+    failed = next((report for report in reports if report.failed), None)
+    if failed and not _measures(item) and _beside_others(item):
+        item.user_properties.append((_AGAIN, _first_error(failed)))
         with _machine(fcntl.LOCK_EX):
             reports = runtestprotocol(item, nextitem=nextitem, log=False)
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
+
+
+def _first_error(failed: pytest.TestReport) -> str:
+    lines = failed.longreprtext.splitlines()
+    return next((line for line in lines if line.startswith("E ")), lines[-1] if lines else "")
 
 
 def _beside_others(item: pytest.Item) -> bool:
@@ -117,8 +123,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for report in undecided:
             terminalreporter.line(report.nodeid)
     passed = terminalreporter.stats.get("passed", [])
-    again = [report for report in passed if (_AGAIN, "") in report.user_properties]
+    again = [(report.nodeid, why) for report in passed for name, why in report.user_properties if name == _AGAIN]
     if again:
         terminalreporter.section(f"{len(again)} tests failed beside others and passed alone", yellow=True)
-        for report in again:
-            terminalreporter.line(report.nodeid)
+        for test, why in again:
+            terminalreporter.line(f"{test}\n  {why}")

@@ -234,9 +234,10 @@ def test_refused_connections_are_told_from_closes(start: Callable[..., Any]) -> 
         measured = wrk.run(f"{server.url}{PATHS['mongo']}", wrk.Load(CONNECTIONS, 2), EXPECTED["mongo"])
         seen = observe(server.host, server.port, PATHS["mongo"], CONNECTIONS, 2.0, body=EXPECTED["mongo"])
     ended = figures.outcomes(measured, seen, CONNECTIONS)
-    assert set(ended.failures) == {"refused"}
+    # A connection that meets the close of the listening socket is reset: some of thousands, or none.
+    assert ended.refused >= 0.95 * sum(ended.failures.values())
     assert ended.closed_after_reply == pytest.approx(measured.replies, rel=0.05)
-    assert ended.refused == measured.lost - ended.closed_after_reply
+    assert ended.refused == pytest.approx(measured.lost - ended.closed_after_reply, rel=0.05)
 
 
 def test_a_close_in_place_of_a_reply_is_a_lost_request(start: Callable[..., Any]) -> None:

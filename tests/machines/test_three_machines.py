@@ -8,8 +8,7 @@ import pytest
 
 from loadtests.machines.agent import SILENCE_S
 from loadtests.stacks.catalogue import named
-from shared.system_packages import Unavailable
-from tests.conftest import IN_CI, prepared
+from tests.conftest import prepared, skipped_without_its_tools
 from tests.exchange import wait_until
 from tests.machines.network import STACK, Network, three_machines
 
@@ -22,12 +21,8 @@ _COMES_WITHIN_S = 90
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     prepared(named([STACK])[0].app)
     with ExitStack() as cleanup:
-        try:
+        with skipped_without_its_tools():
             network = cleanup.enter_context(three_machines(tmp_path_factory.mktemp("three")))
-        except Unavailable as reason:
-            if IN_CI:
-                raise
-            pytest.skip(str(reason))
         yield network
 
 
