@@ -89,6 +89,8 @@ class Network:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+            # pytest shows it where the test fails.
+            print(battle.output)
 
 
 class Battle:
