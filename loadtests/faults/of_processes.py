@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import psutil
@@ -197,8 +196,7 @@ def little_cpu(arena: Arena) -> Finding:
         within = quota or pinned_to([min(os.sched_getaffinity(0))])
         for _ in range(_STARTS):
             with arena.server(within=within) as server:
-                healthy_s = seconds_until(partial(_gives_a_document, server), HEALTHY_WITHIN_S)
-                finding.require(healthy_s is not None, f"no document {HEALTHY_WITHIN_S:.0f} s after its start")
+                healthy_s = require_healthy(server, finding, "its start")
                 healthy += [] if healthy_s is None else [healthy_s]
                 with arena.load(server, clients=2) as load:
                     load.wait_until(_LITTLE_LOAD_S)
@@ -209,10 +207,6 @@ def little_cpu(arena: Arena) -> Finding:
     longest = f", the longest within {max(healthy):.1f} s" if healthy else ""
     finding.seen = f"{where}: {len(healthy)} of {_STARTS} starts gave documents{longest}"
     return finding
-
-
-def _gives_a_document(server: Server) -> bool:
-    return status_of(server, "/mongo")[0] == 200
 
 
 def log_disk_full(arena: Arena) -> Finding:

@@ -1,6 +1,7 @@
 """A first connection that is slow, and a name server that is silent: a stack says so in time, and heals."""
 
 import asyncio
+import os
 import shutil
 import socket
 import subprocess
@@ -19,15 +20,17 @@ from loadtests.stacks.catalogue import Stack
 from loadtests.stacks.server import Server
 from shared.mongod import Mongod, free_port
 from shared.seed import seed
-from tests.conftest import StartServer, log_of
+from shared.system_packages import Unavailable
+from tests.conftest import StartServer, log_of, skipped_without_its_tools
 from tests.contract.test_database import DOWN_WITHIN_S, is_unavailable
 from tests.exchange import ask, wait_until_healthy
 
 DATABASE = "articles_first_failures"
 # Most of it is the machine's: a driver's next attempt may come after a heartbeat of 2 s, and one that fails once more.
 HEALED_WITHIN_S = 12
-# The first is dead for ever, the second is silent at first.
-NAME_SERVERS = ("127.0.53.1", "127.0.53.2")
+# A pair of its own for each worker of pytest-xdist. The first is dead for ever, the second is silent at first.
+_PAIR = 2 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+NAME_SERVERS = (f"127.0.53.{_PAIR + 1}", f"127.0.53.{_PAIR + 2}")
 ZONE = "battle.example"
 
 
@@ -157,13 +160,14 @@ def own_resolver(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     file = tmp_path_factory.mktemp("resolver") / "resolv.conf"
     file.write_text("".join(f"nameserver {each}\n" for each in NAME_SERVERS) + "options timeout:2 attempts:2\n")
     words = ["unshare", "--mount", "sh", "-c", f'mount --bind {file} /etc/resolv.conf && exec "$0" "$@"']
-    if shutil.which("unshare") is None or subprocess.run([*words, "true"], capture_output=True).returncode:
-        pytest.skip("a resolv.conf of its own needs root and unshare")
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind((NAME_SERVERS[0], 53))
-    except OSError:
-        pytest.skip("a name server of its own needs port 53")
+    with skipped_without_its_tools():
+        if shutil.which("unshare") is None or subprocess.run([*words, "true"], capture_output=True).returncode:
+            raise Unavailable("a resolv.conf of its own needs root and unshare")
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                probe.bind((NAME_SERVERS[0], 53))
+        except OSError as problem:
+            raise Unavailable(f"a name server of its own needs port 53 of {NAME_SERVERS[0]}: {problem}") from None
     return words
 
 

@@ -21,7 +21,8 @@ from loadtests.stacks.processes import session_members
 from loadtests.stacks.server import Server
 from shared.mongod import Mongod, free_port
 from shared.seed import seed
-from tests.conftest import StartServer, chosen_stacks, log_of, prepared
+from shared.system_packages import Unavailable
+from tests.conftest import StartServer, chosen_stacks, log_of, prepared, skipped_without_its_tools
 from tests.contract.test_raw_requests import Wire, head
 from tests.exchange import ask, wait_until
 
@@ -125,8 +126,9 @@ def two_addresses(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     # Not every root may raise its limit.
     script += f"{{ ulimit -n {MANY_FILES} 2>/dev/null || true; }}"
     words = ["unshare", "--mount", "sh", "-c", f'{script} && exec "$0" "$@"']
-    if shutil.which("unshare") is None or subprocess.run([*words, "true"], capture_output=True).returncode:
-        pytest.skip("a hosts file of its own needs root and unshare")
+    with skipped_without_its_tools():
+        if shutil.which("unshare") is None or subprocess.run([*words, "true"], capture_output=True).returncode:
+            raise Unavailable("a hosts file of its own needs root and unshare")
     return words
 
 
