@@ -19,6 +19,7 @@ from tests.conftest import StartServer
 
 CONNECTIONS = 200
 SLEEPERS = 3000
+COLD_S = 5
 _MORE_LOOKS = 2
 
 
@@ -38,18 +39,24 @@ def server(stack: Stack, start_server: StartServer) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def loaded(server: Server, wrk: None) -> dict[str, Loaded]:
+def cold(server: Server) -> Observation:
+    """What each of many clients has of a server that has just been started."""
+    return observe(server.host, server.port, PATHS["mongo"], CONNECTIONS, COLD_S, body=EXPECTED["mongo"])
+
+
+@pytest.fixture(scope="session")
+def loaded(server: Server, cold: Observation, wrk: None) -> dict[str, Loaded]:
     """Load each document once; the tests look at the same seconds.
 
     wrk fills the pools and lets a JVM compile, which takes it long, before the observer compares connections.
     """
-    warm_s = 10 if "java" in server.stack.app.tools else 2
+    warm_s = 8 if "java" in server.stack.app.tools else 2
     return {
         endpoint: Loaded(
             run(f"{server.url}{PATHS[endpoint]}", Load(CONNECTIONS, wrk_s, timeout_s=10), EXPECTED[endpoint]),
             observe(server.host, server.port, PATHS[endpoint], CONNECTIONS, observed_s, body=EXPECTED[endpoint]),
         )
-        for endpoint, wrk_s, observed_s in (("mongo", warm_s, 5), ("mongo_big", 3, 1))
+        for endpoint, wrk_s, observed_s in (("mongo", warm_s, 3), ("mongo_big", 3, 1))
     }
 
 
@@ -72,6 +79,20 @@ def test_no_request_fails(server: Server, loaded: dict[str, Loaded], endpoint: s
     if server.stack.keep_alive:
         assert ended.closed_after_reply == 0
     assert seen.failed == 0
+
+
+@pytest.mark.load
+def test_everybody_is_served_from_the_first_second(stack: Stack, cold: Observation, start_server: StartServer) -> None:
+    """Pools are empty, nothing is compiled, and each of the clients has a reply all the same."""
+    if not _serves_everybody(cold):
+        # The machine may have had nothing to spare: who starves clients does so at its next start.
+        with start_server(stack, JAVA_OPTS="") as again:
+            cold = observe(again.host, again.port, PATHS["mongo"], CONNECTIONS, COLD_S, body=EXPECTED["mongo"])
+    assert _serves_everybody(cold), (cold.unanswered, cold.outcomes, cold.served, cold.longest_gap_s)
+
+
+def _serves_everybody(seen: Observation) -> bool:
+    return seen.unanswered == seen.failed == 0
 
 
 # Where each connection is closed after its reply there is none to favour.
