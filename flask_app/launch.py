@@ -56,8 +56,7 @@ def main(arguments: list[str]) -> int:
         print(reason, file=sys.stderr)
         return 2
     command = shlex.split(COMMANDS[arguments[0]])
-    mongodb = re.split("[/?]", config.mongodb_uri.partition("://")[2])[0].rpartition("@")[2]  # without the password
-    lines = [f"database {config.database} of MongoDB at {mongodb}"]
+    lines = [f"database {config.database} of MongoDB at {config.mongodb_hosts}"]
     if dropped := sorted(filter(_NOT_HANDED_ON.fullmatch, os.environ)):
         lines.append(f"not handed on to the server: {', '.join(dropped)}")
     # gunicorn would fail over an empty WEB_CONCURRENCY, which here counts as one that is not set.
