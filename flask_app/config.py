@@ -14,13 +14,9 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri, split_options
 
-# PyMongo opens connections only as they are needed, so this is a ceiling, not a cost. 20 connections limit a process
-# to 20 / latency finds a second; 400 brought nothing more than 100 (measured under gevent, see TUNING.md).
-_DEFAULT_POOL_SIZE = 100
 _DATABASE_NAME = re.compile(r"""[^\0/\\. "$*<>:|?]{1,63}""")
-# What the driver takes, and neither it nor this service could obey: the service has its own clock, and decodes itself.
-_NOT_OBEYED = {"waitqueuetimeoutms", "waitqueuemultiple", "tz_aware", "datetime_conversion"}
-_NOT_OBEYED |= {"unicode_decode_error_handler"}
+# What the driver takes beside those of code, which have a "_" in them, and this service, with its own clock, ignores.
+_NOT_OBEYED = {"waitqueuetimeoutms", "waitqueuemultiple"}
 _FILES = {"tlscafile", "tlscertificatekeyfile", "tlscrlfile"}
 _NEEDS = {"zlibcompressionlevel": "compressors", "tlscertificatekeyfilepassword": "tlscertificatekeyfile"}
 # What the driver would miss only when it logs in.
@@ -34,10 +30,7 @@ class BadSetting(Exception):
 
 @dataclass(frozen=True)
 class Config:
-    """Times in seconds. ``workers`` and ``threads`` are None where the launch file decides.
-
-    ``mongodb_options`` are what the URI leaves to this service. A ``max_pool_size`` of 0, of the URI, is no limit.
-    """
+    """Times in seconds. None is left to the launch file. A ``max_pool_size`` of 0, of the URI, is no limit."""
 
     hosts: tuple[str, ...]
     port: int
@@ -57,16 +50,16 @@ class Config:
         """Return the settings. Raises BadSetting for the first that cannot be used."""
         read = _Reader(environment)
         threads = read.optional_integer("THREADS", most=10_000)
-        # A thread that finds no connection would wait for another thread's.
-        pool_size = read.integer("MONGODB_MAX_POOL_SIZE", max(_DEFAULT_POOL_SIZE, threads or 0), most=100_000)
+        # A ceiling, not a cost: connections are opened as they are needed. 20 limit a process to 20 / latency finds a
+        # second; 400 brought nothing more (TUNING.md). A thread that finds none would wait for another thread's.
+        pool_size = read.integer("MONGODB_MAX_POOL_SIZE", max(100, threads or 0), most=100_000)
         timeout_s = read.integer("DB_TIMEOUT_MS", 10_000, most=600_000) / 1000
         uri = read.text("MONGODB_URI", "mongodb://127.0.0.1:27017")
         mongodb_hosts, options, client = _read_uri(uri, pool_size)
         pool = client.options.pool_options
         database = read.text("MONGODB_DATABASE", client.get_default_database("articles").name)
         if not _DATABASE_NAME.fullmatch(database):
-            named_by = "MONGODB_DATABASE" if environment.get("MONGODB_DATABASE") else "MONGODB_URI"
-            raise BadSetting(f"{named_by} must have a valid database name, not {database!r}")
+            raise BadSetting(f"MONGODB_DATABASE (or MONGODB_URI) must have a valid database name, not {database!r}")
         return cls(
             hosts=tuple(read.text("HOST", "127.0.0.1").split(",")),
             port=read.integer("PORT", 5000, most=65_535),
@@ -150,11 +143,12 @@ def _read_uri(uri: str, pool_size: int) -> tuple[str, dict[str, Any], MongoClien
         with warnings.catch_warnings(action="error", category=UserWarning):
             written = split_options(query, validate=False) if query else {}
             given = {name.lower(): value for name, value in written.items()}
-            _require_obeyed(given)
+            if unused := [name for name in given if name in _NOT_OBEYED or "_" in name]:
+                raise ValueError(f"{unused[0]} is not obeyed by this service")
             own = {name: value for name, value in options.items() if name.lower() not in given}
             # With connect=False it reads the URI, and asks neither the network nor a database that may come up later.
             client = MongoClient[Any](uri, connect=False, **own)
-            _require_usable(given, client)
+            _require_obeyed(given, client)
     except (PyMongoError, OSError, ValueError, TypeError, UserWarning) as error:
         said = " ".join(str(error).split())
         if "_ssl.c" in said or isinstance(error, OSError):  # it does not say of which file
@@ -163,27 +157,20 @@ def _read_uri(uri: str, pool_size: int) -> tuple[str, dict[str, Any], MongoClien
     return hosts.rpartition("@")[2], own, client
 
 
-def _require_obeyed(given: Mapping[str, Any]) -> None:
-    """Raise ValueError for what the driver would ignore, or miss only when it logs in."""
+def _require_obeyed(given: Mapping[str, Any], client: MongoClient[Any]) -> None:
+    """Raise ValueError for what the driver would ignore, or find out only when a request waits."""
     mechanism = given.get("authmechanism", "SCRAM")
     if (library := _LIBRARIES.get(mechanism)) and not find_spec(library):
         raise ValueError(f"authMechanism={mechanism} needs the Python package {library}")
     if "authmechanismproperties" in given and mechanism.startswith("SCRAM"):
         raise ValueError("authMechanismProperties needs an authMechanism that has some")
     for name, value in given.items():
-        if name in _NOT_OBEYED:
-            raise ValueError(f"{name} is not obeyed by this service")
         if value == "":
             raise ValueError(f"{name} has no value")
         if name in _FILES and not Path(value).is_absolute():  # servers change their folder
             raise ValueError(f"{name} must be the whole path of a file, not {value}")
         if (other := _NEEDS.get(name)) and other not in given:
             raise ValueError(f"{name} needs {other}")
-
-
-def _require_usable(given: Mapping[str, Any], client: MongoClient[Any]) -> None:
-    """Raise ValueError for what the driver would refuse with each find, and for TLS options without TLS."""
-    for name in given:
         if name.startswith("tls") and name != "tls" and not client.options.pool_options._ssl_context:
             raise ValueError(f"{name} needs tls=true")
     least_s = max(90, client.options.heartbeat_frequency + 10)

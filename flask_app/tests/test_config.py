@@ -137,7 +137,7 @@ def test_every_variable_is_read() -> None:
 def test_a_bad_value_is_named_in_one_line_without_the_password(name: str, value: str) -> None:
     with pytest.raises(BadSetting) as reason:
         Config.from_environment({name: value})
-    assert str(reason.value).startswith(name)
+    assert name in str(reason.value)
     assert "\n" not in str(reason.value)
     assert SECRET not in str(reason.value)
 
