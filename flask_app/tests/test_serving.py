@@ -70,7 +70,7 @@ def test_a_request_leaves_no_line_and_its_reply_names_no_version(running: Server
 def test_sigterm_answers_what_was_accepted_also_when_each_process_is_told(stack: str, start: Start) -> None:
     server = start(stack, WEB_CONCURRENCY="2")
     with server.connect() as client:
-        client.sendall(GET % b"/sleep?ms=1500")
+        client.sendall(b"GET /sleep?ms=1500 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         time.sleep(0.3)  # that the request has been read cannot be seen from here
         for pid in server.running():
             os.kill(pid, signal.SIGTERM)
