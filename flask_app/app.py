@@ -21,10 +21,8 @@ def create_app(articles: Articles) -> Flask:
     app = Flask(__name__, static_folder=None)
     # `//mongo` is another path, not a redirect to `/mongo`.
     app.url_map.merge_slashes = False
-
-    def route(path: str) -> Callable[[Any], Any]:
-        # OPTIONS is a method like any other that is not served: 405.
-        return app.get(path, provide_automatic_options=False)
+    # OPTIONS is a method like any other that is not served: 405.
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
 
     @app.before_request
     def require_well_formed() -> None:
@@ -41,15 +39,15 @@ def create_app(articles: Articles) -> Flask:
         if not request.query_string.isascii():
             raise BadRequest("the query has letters that are not percent-encoded")
 
-    @route("/mongo")
+    @app.get("/mongo")
     def mongo() -> Response:
         return _document_reply(articles.first("articles", _when_done))
 
-    @route("/mongo_big")
+    @app.get("/mongo_big")
     def mongo_big() -> Response:
         return _document_reply(articles.first("articles_big", _when_done))
 
-    @route("/sleep")
+    @app.get("/sleep")
     def sleep() -> Response:
         ms = _milliseconds(request.args.getlist("ms"))
         time.sleep(ms / 1000)

@@ -6,26 +6,21 @@ import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
-from pymongo.uri_parser import split_options
+from pymongo.uri_parser import parse_uri, split_options
 
-# PyMongo opens connections only as they are needed, so this is a ceiling, not a cost. 20 connections limit a process
-# to 20 / latency finds a second; 400 brought nothing more than 100 (measured under gevent, see TUNING.md).
-_DEFAULT_POOL_SIZE = 100
 _DATABASE_NAME = re.compile(r"""[^\0/\\. "$*<>:|?]{1,63}""")
-# What the driver knows, and this service would ignore: it has its own clock and its own way to decode.
-_IGNORED = {
-    "waitqueuetimeoutms",
-    "waitqueuemultiple",
-    "tz_aware",
-    "datetime_conversion",
-    "unicode_decode_error_handler",
-}
+# What the driver takes beside those of code, which have a "_" in them, and this service, with its own clock, ignores.
+_NOT_OBEYED = {"waitqueuetimeoutms", "waitqueuemultiple"}
 _FILES = {"tlscafile", "tlscertificatekeyfile", "tlscrlfile"}
+_NEEDS = {"zlibcompressionlevel": "compressors", "tlscertificatekeyfilepassword": "tlscertificatekeyfile"}
+# What the driver would miss only when it logs in.
+_LIBRARIES = {"GSSAPI": "kerberos", "MONGODB-AWS": "pymongo_auth_aws"}
 _READ_CONCERNS = ("local", "available", "majority", "linearizable", "snapshot")
 
 
@@ -35,14 +30,12 @@ class BadSetting(Exception):
 
 @dataclass(frozen=True)
 class Config:
-    """Times in seconds. ``workers`` and ``threads`` are None where the launch file decides.
-
-    ``mongodb_options`` are what the URI leaves to this service. A ``max_pool_size`` of 0, of the URI, is no limit.
-    """
+    """Times in seconds. None is left to the launch file. A ``max_pool_size`` of 0, of the URI, is no limit."""
 
     hosts: tuple[str, ...]
     port: int
     mongodb_uri: str
+    mongodb_hosts: str
     mongodb_options: Mapping[str, Any]
     database: str
     max_pool_size: int
@@ -57,20 +50,21 @@ class Config:
         """Return the settings. Raises BadSetting for the first that cannot be used."""
         read = _Reader(environment)
         threads = read.optional_integer("THREADS", most=10_000)
-        # A thread that finds no connection would wait for another thread's.
-        pool_size = read.integer("MONGODB_MAX_POOL_SIZE", max(_DEFAULT_POOL_SIZE, threads or 0), most=100_000)
+        # A ceiling, not a cost: connections are opened as they are needed. 20 limit a process to 20 / latency finds a
+        # second; 400 brought nothing more (TUNING.md). A thread that finds none would wait for another thread's.
+        pool_size = read.integer("MONGODB_MAX_POOL_SIZE", max(100, threads or 0), most=100_000)
         timeout_s = read.integer("DB_TIMEOUT_MS", 10_000, most=600_000) / 1000
         uri = read.text("MONGODB_URI", "mongodb://127.0.0.1:27017")
-        options, client = _unconnected(uri, pool_size)
+        mongodb_hosts, options, client = _read_uri(uri, pool_size)
         pool = client.options.pool_options
         database = read.text("MONGODB_DATABASE", client.get_default_database("articles").name)
         if not _DATABASE_NAME.fullmatch(database):
-            named_by = "MONGODB_DATABASE" if environment.get("MONGODB_DATABASE") else "MONGODB_URI"
-            raise BadSetting(f"{named_by} must have a valid database name, not {database!r}")
+            raise BadSetting(f"MONGODB_DATABASE (or MONGODB_URI) must have a valid database name, not {database!r}")
         return cls(
             hosts=tuple(read.text("HOST", "127.0.0.1").split(",")),
             port=read.integer("PORT", 5000, most=65_535),
             mongodb_uri=uri,
+            mongodb_hosts=mongodb_hosts,
             mongodb_options=options,
             database=database,
             max_pool_size=int(pool.max_pool_size or 0),
@@ -116,10 +110,8 @@ class _Reader:
         return self.integer(name, 1, most=most) if self._environment.get(name) else None
 
 
-def _unconnected(uri: str, pool_size: int) -> tuple[dict[str, Any], MongoClient[dict[str, Any]]]:
-    """Return the options that ``uri`` leaves to this service, and a client of both. Raises BadSetting."""
-    if not uri.startswith(("mongodb://", "mongodb+srv://")):  # the driver would take it for the name of a host
-        raise BadSetting("MONGODB_URI must start with mongodb:// or mongodb+srv://")
+def _read_uri(uri: str, pool_size: int) -> tuple[str, dict[str, Any], MongoClient[Any]]:
+    """Return the hosts, the options that ``uri`` leaves to this service, and an idle client. Raises BadSetting."""
     options: dict[str, Any] = {
         "maxPoolSize": pool_size,
         # The return of a database that was gone is noticed within 5 s.
@@ -130,41 +122,59 @@ def _unconnected(uri: str, pool_size: int) -> tuple[dict[str, Any], MongoClient[
         "connectTimeoutMS": 5000 if uri.startswith("mongodb+srv:") else 1000,
         # With a clock for each find the driver would retry until it is over.
         "retryReads": False,
+        # Without one for its key, the driver would ask for it at the terminal.
+        "tlsCertificateKeyFilePassword": "",
     }
+    if uri.startswith("mongodb+srv:"):
+        options["tls"] = True  # the driver's own default, which it takes only when it has asked DNS
+    scheme, _, rest = uri.partition("://")
+    hosts, *others = re.split("[/?]", rest, maxsplit=1)
+    try:
+        # The hosts and the password alone: what the driver says of them may hold a part of the password.
+        if scheme not in ("mongodb", "mongodb+srv") or "@" in "".join(others):
+            raise ValueError
+        parse_uri(f"mongodb://{hosts}")
+    except (PyMongoError, ValueError):
+        raise BadSetting("MONGODB_URI must be mongodb://... or mongodb+srv://..., user and password escaped") from None
     _, _, query = uri.partition("?")
+    given: dict[str, Any] = {}
     try:
         # The driver warns of what it then ignores: an option that it does not know, a bad value, a missing library.
         with warnings.catch_warnings(action="error", category=UserWarning):
             written = split_options(query, validate=False) if query else {}
             given = {name.lower(): value for name, value in written.items()}
-            _require_obeyed(given)
-            # Without a password for its key, the driver would ask for one at the terminal.
-            options |= {"tlsCertificateKeyFilePassword": ""} if "tlscertificatekeyfile" in given else {}
-            options = {name: value for name, value in options.items() if name.lower() not in given}
+            if unused := [name for name in given if name in _NOT_OBEYED or "_" in name]:
+                raise ValueError(f"{unused[0]} is not obeyed by this service")
+            own = {name: value for name, value in options.items() if name.lower() not in given}
             # With connect=False it reads the URI, and asks neither the network nor a database that may come up later.
-            client = MongoClient[dict[str, Any]](uri, connect=False, **options)
-    except OSError as error:
-        files = ", ".join(given[name] for name in _FILES & given.keys())
-        raise BadSetting(f"MONGODB_URI names a file that TLS cannot use: {files} ({error})") from None
-    except (PyMongoError, ValueError, TypeError, UserWarning) as error:
-        # With a user in the URI, the driver's message may hold a part of the password.
-        said = "" if "@" in (query if isinstance(error, UserWarning) else uri) else f": {error}".splitlines()[0]
-        raise BadSetting(f"MONGODB_URI must be a connection string that the driver can use{said}") from None
-    # These two would be refused with each find.
-    if 0 < client.read_preference.max_staleness < max(90, client.options.heartbeat_frequency + 10):
-        raise BadSetting("MONGODB_URI must have maxStalenessSeconds of 90 or more, and 10 s above its heartbeat")
-    if client.read_concern.level not in (None, *_READ_CONCERNS):
-        raise BadSetting(f"MONGODB_URI must have a readConcernLevel of {', '.join(_READ_CONCERNS)}")
-    return options, client
+            client = MongoClient[Any](uri, connect=False, **own)
+            _require_obeyed(given, client)
+    except (PyMongoError, OSError, ValueError, TypeError, UserWarning) as error:
+        said = " ".join(str(error).split())
+        if "_ssl.c" in said or isinstance(error, OSError):  # it does not say of which file
+            said += f" ({', '.join(f'{name}={given[name]}' for name in _FILES & given.keys())})"
+        raise BadSetting(f"MONGODB_URI cannot be used: {said}") from None
+    return hosts.rpartition("@")[2], own, client
 
 
-def _require_obeyed(given: Mapping[str, Any]) -> None:
+def _require_obeyed(given: Mapping[str, Any], client: MongoClient[Any]) -> None:
+    """Raise ValueError for what the driver would ignore, or find out only when a request waits."""
     mechanism = given.get("authmechanism", "SCRAM")
-    unused = _IGNORED | ({"authmechanismproperties"} if mechanism.startswith("SCRAM") else set())
-    if names := sorted(unused & given.keys()):
-        raise BadSetting(f"MONGODB_URI must not have {', '.join(names)}: this service would ignore it")
-    if mechanism in ("GSSAPI", "MONGODB-AWS"):  # the driver would miss it only when it logs in
-        raise BadSetting(f"MONGODB_URI has authMechanism={mechanism}: requirements.in does not have what it needs")
-    for name in _FILES & given.keys():
-        if not Path(given[name]).is_absolute() or not os.access(given[name], os.R_OK):  # servers change their folder
-            raise BadSetting(f"MONGODB_URI must have in {name} the whole path of a file to read, not {given[name]}")
+    if (library := _LIBRARIES.get(mechanism)) and not find_spec(library):
+        raise ValueError(f"authMechanism={mechanism} needs the Python package {library}")
+    if "authmechanismproperties" in given and mechanism.startswith("SCRAM"):
+        raise ValueError("authMechanismProperties needs an authMechanism that has some")
+    for name, value in given.items():
+        if value == "":
+            raise ValueError(f"{name} has no value")
+        if name in _FILES and not Path(value).is_absolute():  # servers change their folder
+            raise ValueError(f"{name} must be the whole path of a file, not {value}")
+        if (other := _NEEDS.get(name)) and other not in given:
+            raise ValueError(f"{name} needs {other}")
+        if name.startswith("tls") and name != "tls" and not client.options.pool_options._ssl_context:
+            raise ValueError(f"{name} needs tls=true")
+    least_s = max(90, client.options.heartbeat_frequency + 10)
+    if 0 < client.read_preference.max_staleness < least_s:
+        raise ValueError(f"maxStalenessSeconds must be {least_s:g} or more")
+    if client.read_concern.level not in (None, *_READ_CONCERNS):
+        raise ValueError(f"readConcernLevel must be one of {', '.join(_READ_CONCERNS)}")

@@ -14,9 +14,7 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import InvalidBSON
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
-from pymongo.errors import AutoReconnect, NetworkTimeout, PyMongoError
-from pymongo.errors import ServerSelectionTimeoutError as NoServer
-from pymongo.errors import WaitQueueTimeoutError as NoneFree
+from pymongo.errors import AutoReconnect, NetworkTimeout, PyMongoError, ServerSelectionTimeoutError
 
 from config import Config
 from machine import Memory, usable_cpus, usable_memory
@@ -26,15 +24,10 @@ Find = Callable[[float], bytes | None]
 Ask = Callable[[Find, float], bytes | None]
 WhenDone = Callable[[Callable[[], None], Callable[[], None]], object]
 
-# The driver takes 0 for no limit.
-_SHORTEST_S = 0.001
-_LOOK_UP_S = 1.5
 # Bytes of BSON: documents up to the first do not wait, and MongoDB stores none beyond the second.
 _SMALL, _LARGEST = 64 * 1024, 16 * 1024 * 1024
 # A document takes so many times its BSON until it is encoded, and then its reply. Of tiny values it can be twice that.
 _COST, _COST_OF_REPLY = 16, 2
-# In bytes.
-_MEMORY = 640 * 2**20
 # A binary of the old subtype 2 begins with its length once more.
 _OLD_BINARY = re.compile(rb"\x05[^\0]*\0(?=(.{4})\x02(.{4}))", re.DOTALL)
 
@@ -48,10 +41,9 @@ _RAW = CODEC.with_options(document_class=RawBSONDocument)
 
 
 class Articles:
-    """The collections that the service reads.
+    """The collections that the service reads. ``ask`` calls a find, within the given seconds, when it may.
 
-    The client is made at the first question: its threads and sockets do not survive a fork, and some servers load the
-    application before they fork. ``ask`` calls a find, within the given seconds, when a connection is free.
+    The client is made at the first question: its threads and sockets do not survive the fork of some servers.
     """
 
     def __init__(self, config: Config, ask: Ask | None = None) -> None:
@@ -61,9 +53,8 @@ class Articles:
         self._opener: Thread | None = None
         self._client: MongoClient[Document] | None = None
         self._problem = "it may be slow"
-        self._memory = Memory(min(_MEMORY, usable_memory() // 2 // (config.workers or usable_cpus())))
-        # Of the last document of each collection, in bytes.
-        self._sizes: dict[str, int] = {}
+        self._memory = Memory(min(640 * 2**20, usable_memory() // 2 // (config.workers or usable_cpus())))
+        self._sizes: dict[str, int] = {}  # in bytes, of the last document of each collection
 
     def first(self, collection: str, when_done: WhenDone) -> Document | None:
         """Return a document of ``collection``, None when it is empty: one ``find`` on the wire.
@@ -83,7 +74,7 @@ class Articles:
             # One clock for all that the driver does. It takes the place of the selection timeout too, so a find that
             # meets no server gets that one.
             most_s = timeout_s if _is_known(client) else client.options.server_selection_timeout
-            with pymongo.timeout(max(_SHORTEST_S, min(most_s, deadline - time.monotonic()))):
+            with pymongo.timeout(max(0.001, min(most_s, deadline - time.monotonic()))):  # it takes 0 for no limit
                 found: Any = stored.find_one()
             return None if found is None else found.raw
 
@@ -92,7 +83,7 @@ class Articles:
             self._hold(collection, when_done, deadline)
         try:
             found = find()
-        except (NetworkTimeout, NoServer, NoneFree):
+        except (NetworkTimeout, ServerSelectionTimeoutError):
             raise
         except AutoReconnect:
             # A connection that was closed while it lay in the pool says nothing about the database now.
@@ -118,9 +109,9 @@ class Articles:
                     self._opener = Thread(target=self._connect, daemon=True)
                     self._opener.start()
             # With mongodb+srv the client asks DNS first: one look-up for all, which goes on without them.
-            self._opener.join(_LOOK_UP_S)
+            self._opener.join(1.5)
         if self._client is None:
-            raise NoServer(f"no answer from DNS yet: {self._problem}")
+            raise ServerSelectionTimeoutError(f"no answer from DNS yet: {self._problem}")
         return self._client
 
     def _connect(self) -> None:

@@ -1,7 +1,6 @@
-"""MongoDB documents to relaxed Extended JSON v2, compact and in UTF-8.
+"""MongoDB documents to relaxed Extended JSON v2 (the MongoDB specification "Extended JSON"), compact and in UTF-8.
 
-The format is the MongoDB specification "Extended JSON", version 2, relaxed form. orjson writes what it writes
-exactly; each other value goes through the driver's own ``json_util``.
+orjson writes what it writes exactly; each other value goes through the driver's own ``json_util``.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,15 +15,10 @@ from bson.int64 import Int64
 _RELAXED = json_util.RELAXED_JSON_OPTIONS
 # orjson would write datetimes in its own format, and bson's Code (a str) and DBRef's SON (a dict) as plain values.
 _ORJSON = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
-_EPOCH_YEAR = 1970
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
-    """Return ``document``, as the driver decodes it by default, as one line of relaxed Extended JSON in UTF-8.
-
-    By default means UUIDs as Binary (orjson would write a ``uuid.UUID`` in its own format).
-    Raises TypeError for a value that is no BSON type.
-    """
+    """Return ``document``, as the driver decodes it by default (UUIDs as Binary). Raises TypeError for no BSON type."""
     try:
         body = orjson.dumps(document, default=_convert, option=_ORJSON)
     except orjson.JSONEncodeError:
@@ -60,7 +54,7 @@ def _date(moment: datetime) -> Any:
     # The driver decodes dates, which are UTC, as naive datetimes unless it is told otherwise.
     if moment.tzinfo is not None:
         moment = moment.astimezone(UTC).replace(tzinfo=None)
-    if moment.year < _EPOCH_YEAR:
+    if moment.year < 1970:
         return json_util.default(moment, _RELAXED)
     return {"$date": moment.isoformat(timespec="milliseconds" if moment.microsecond >= 1000 else "seconds") + "Z"}
 

@@ -1,8 +1,4 @@
-"""``python launch.py STACK``: check the settings, then become the server (for uWSGI: run it, and see that it stops).
-
-It adds to the commands: one clear line and exit status 2 for a setting that cannot be used or a port that is taken,
-the figures that depend on the machine, and an environment that changes no server.
-"""
+"""``python launch.py STACK``: check the settings, then become the server (for uWSGI: run it, and see that it stops)."""
 
 import ctypes
 import errno
@@ -19,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from config import BadSetting, Config, load
+from config import BadSetting, Config
 from machine import usable_cpus
 
 COMMANDS = {
@@ -29,15 +25,8 @@ COMMANDS = {
     "gunicorn-gthread": "gunicorn --config servers/gunicorn_gthread.conf.py servers.wsgi:application",
     "gunicorn-gevent": "gunicorn --config servers/gunicorn_gevent.conf.py servers.wsgi_gevent:application",
 }
-# uWSGI with threads holds a thread for each open connection: so many in all, spread over the processes.
-_UWSGI_THREADS = 256
-_WANTED_BACKLOG = 4096
 # Longer than uWSGI's worker-reload-mercy, which is longer than the longest request.
 _STOP_S = 13
-# Open files of a process besides: libraries, pipes.
-_OTHER_FILES = 40
-# uWSGI takes 8 bytes for each open file that is allowed, and containers may allow a billion.
-_MANY_FILES = 65_536
 # Servers read these by themselves, and would listen, log or answer otherwise. Kubernetes sets UWSGI_PORT, for one.
 _NOT_HANDED_ON = re.compile(r"(UWSGI|GUNICORN|LISTEN|UPSTART)_.*|FLASK_DEBUG|FORWARDED_ALLOW_IPS|SCRIPT_NAME|SENDFILE")
 
@@ -46,22 +35,24 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0] not in COMMANDS:
         print(f"usage: python launch.py {' | '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    config = load()
-    workers = config.workers or usable_cpus()
-    threads = config.threads or -(-_UWSGI_THREADS // workers)
     try:
+        config = Config.from_environment()
         config = replace(config, hosts=_free_hosts(config))
+        workers = config.workers or usable_cpus()
+        # uWSGI with threads holds a thread for each open connection: 256 in all, spread over the processes.
+        threads = config.threads or -(-256 // workers)
         _set_open_files(config, threads if arguments[0] == "uwsgi-threads" else 0)
     except BadSetting as reason:
         print(reason, file=sys.stderr)
         return 2
     command = shlex.split(COMMANDS[arguments[0]])
-    mongodb = re.split("[/?]", config.mongodb_uri.partition("://")[2])[0].rpartition("@")[2]  # without the password
-    lines = [f"database {config.database} of MongoDB at {mongodb}"]
+    lines = [f"database {config.database} of MongoDB at {config.mongodb_hosts}"]
     if dropped := sorted(filter(_NOT_HANDED_ON.fullmatch, os.environ)):
         lines.append(f"not handed on to the server: {', '.join(dropped)}")
+    # glibc keeps what large documents took in each of its arenas, and makes one for each thread.
+    environment = {"MALLOC_ARENA_MAX": "2"}
     # gunicorn would fail over an empty WEB_CONCURRENCY, which here counts as one that is not set.
-    environment = {name: value for name, value in os.environ.items() if value and name not in dropped}
+    environment |= {name: value for name, value in os.environ.items() if value and name not in dropped}
     environment["HOST"] = ",".join(config.hosts)
     if command[0] == "uwsgi":
         # What the .ini files read, for uWSGI has no expressions.
@@ -70,7 +61,7 @@ def main(arguments: list[str]) -> int:
         environment["DISABLE_LOGGING"] = "false" if config.access_log else "true"
         # uWSGI reads this option before the variables of an .ini file, and refuses more than the kernel allows.
         somaxconn = Path("/proc/sys/net/core/somaxconn")
-        command += ["--listen", str(min(_WANTED_BACKLOG, int(somaxconn.read_text()) if somaxconn.exists() else 128))]
+        command += ["--listen", str(min(4096, int(somaxconn.read_text()) if somaxconn.exists() else 128))]
         option = "--http11-socket" if arguments[0] == "uwsgi-threads" else "--http"
         command += [word for address in config.addresses for word in (option, address)]
     # A disk that is full where the log goes is no reason not to serve.
@@ -88,10 +79,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _run_uwsgi(command: list[str], environment: dict[str, str]) -> int:
-    """Run uWSGI below this process and return its exit status, 0 when it was asked to stop.
+    """Run uWSGI below this process, and return its exit status, 0 when it was asked to stop.
 
-    uWSGI misses a stop that reaches a worker in its first moments and then waits for that worker for ever
-    (watched with 2.0.31), so its stop needs somebody with a clock.
+    uWSGI (2.0.31) misses a stop in a worker's first moments and waits for ever, so somebody with a clock stops it.
     """
     server = subprocess.Popen(command, env=environment, process_group=0, preexec_fn=_stop_with_parent)
 
@@ -102,15 +92,12 @@ def _run_uwsgi(command: list[str], environment: dict[str, str]) -> int:
             signal.alarm(_STOP_S)
         # Supervisors tell it twice: the process group, and this process. A person who types Ctrl-C again means now.
         elif number == signal.SIGINT and left_s < _STOP_S - 1:
-            give_up(number, frame)
-
-    def give_up(number: int, frame: FrameType | None) -> None:
-        os.killpg(server.pid, signal.SIGKILL)
+            os.killpg(server.pid, signal.SIGKILL)
 
     # SIGHUP: the terminal has closed, and uWSGI, in a process group of its own, would not be told.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)
-    signal.signal(signal.SIGALRM, give_up)
+    signal.signal(signal.SIGALRM, lambda *_: os.killpg(server.pid, signal.SIGKILL))
     status = server.wait()
     return 0 if signal.getitimer(signal.ITIMER_REAL)[0] or status == -signal.SIGKILL else status
 
@@ -122,17 +109,15 @@ def _stop_with_parent() -> None:
 
 def _set_open_files(config: Config, threads: int) -> None:
     """Set the limit of open files to what the settings need, within reason. Raises BadSetting when it is too low."""
-    # Each thread of uWSGI waits in an epoll of its own beside its connection, and its router has two for each.
-    of_threads = 2 * threads + _OTHER_FILES
-    needed = max(2 * config.worker_connections + config.max_pool_size + _OTHER_FILES, of_threads)
+    # A thread of uWSGI has an epoll beside its connection, and its router two for each. 40 are libraries and pipes.
+    of_threads = 2 * threads + 40
+    needed = max(2 * config.worker_connections + config.max_pool_size + 40, of_threads)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft, hard = (sys.maxsize if limit == resource.RLIM_INFINITY else limit for limit in limits)
-    allowed = min(hard, max(needed, min(soft, _MANY_FILES)))
+    # uWSGI takes 8 bytes for each open file that is allowed, and containers may allow a billion.
+    allowed = min(hard, max(needed, min(soft, 65_536)))
     if allowed < of_threads:  # a thread of uWSGI that gets no epoll writes thousands of lines a second
-        raise BadSetting(
-            f"THREADS={threads} needs {of_threads} open files for each process, and the limit is {allowed}: "
-            f"raise it (ulimit -n {of_threads}), or set THREADS to {max(1, (allowed - _OTHER_FILES) // 2)}"
-        )
+        raise BadSetting(f"THREADS={threads} needs ulimit -n {of_threads} (open files), and the limit is {allowed}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, limits[1]))
 
 

@@ -40,28 +40,27 @@ class Memory:
 
 
 def usable_cpus(root: Path = Path("/")) -> int:
-    """Return the number of CPUs, by affinity and by the CPU quotas, rounded up."""
+    """Return how many CPUs this process may use: its affinity, and the CPU quotas of its cgroups rounded up."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quotas = _limits(root, "cpu", ("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
+    quotas = [*_limits(root, "cpu", "cpu.max"), *_limits(root, "cpu", "cpu.cfs_quota_us", "cpu.cfs_period_us")]
     return max(1, min([cpus, *(ceil(quota / period) for quota, period in quotas if quota > 0)]))
 
 
 def usable_memory(root: Path = Path("/")) -> int:
-    """Return the memory in bytes."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limits = _limits(root, "memory", ("memory.max",), ("memory.limit_in_bytes",))
-    return min([memory, *(limit for (limit,) in limits)])
+    """Return how many bytes this process and its siblings may use: the machine's, or the least of its cgroups."""
+    limits = [*_limits(root, "memory", "memory.max"), *_limits(root, "memory", "memory.limit_in_bytes")]
+    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *(limit for (limit,) in limits)])
 
 
-def _limits(root: Path, controller: str, v2: tuple[str, ...], v1: tuple[str, ...]) -> Iterator[list[int]]:
-    """Yield the numbers in these files, of the cgroup of this process and of each above it."""
-    own = root / "proc/self/cgroup"
-    for line in own.read_text().splitlines() if own.exists() else ():
-        _, controllers, path = line.split(":", 2)
-        if controllers and controller not in controllers.split(","):
-            continue
-        folder = root / "sys/fs/cgroup" / (controller if controllers else "") / path.strip("/")
-        # A container may not see the folder itself, but it sees those above.
-        for level in (folder, *folder.parents):
-            with suppress(OSError, ValueError):  # no such file, or "max": no limit
-                yield [int(word) for name in (v1 if controllers else v2) for word in (level / name).read_text().split()]
+def _limits(root: Path, controller: str, *files: str) -> Iterator[list[int]]:
+    """Yield the numbers in ``files`` of each of this process's cgroups and of those above them."""
+    with suppress(OSError):  # not Linux
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            # Version 2 has no controllers here, and is mounted without a name.
+            if not controllers or controller in controllers.split(","):
+                own = Path(path.lstrip("/"))
+                for group in (own, *own.parents):
+                    folder = root / "sys/fs/cgroup" / (controllers and controller) / group
+                    with suppress(OSError, ValueError):  # no such file, or "max": no limit
+                        yield [int(word) for file in files for word in (folder / file).read_text().split()]

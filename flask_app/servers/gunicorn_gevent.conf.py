@@ -26,8 +26,5 @@ reuse_port = True
 
 
 def post_request(worker: Any, req: Any, environ: Any, resp: Any) -> None:
-    """Let the other greenlets run: one whose client answers at once finds its next request there and never yields.
-
-    Without this line some of 200 connections got 51 replies in 5 s while others got 119 (measured, see TUNING.md).
-    """
+    """Let the other greenlets run: one whose client answers at once never yields (measured, see TUNING.md)."""
     gevent.sleep(0)

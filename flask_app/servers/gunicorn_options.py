@@ -1,6 +1,6 @@
 """The options that the three gunicorn files have in common."""
 
-from tempfile import TemporaryFile
+import os
 from typing import Any
 
 from config import load
@@ -13,11 +13,7 @@ backlog = 4096
 # Seconds: a worker that is silent for longer is stuck and is replaced; the longest that SIGTERM waits for requests.
 timeout, graceful_timeout = 30, 12
 # The heartbeat file of each worker: on a disk its writes can stall a worker. Some containers have no /dev/shm.
-worker_tmp_dir: str | None = "/dev/shm"
-try:
-    TemporaryFile(dir=worker_tmp_dir).close()
-except OSError:
-    worker_tmp_dir = None
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 # No control socket: nothing here uses it, and it would leave a file.
 control_socket_disable = True
 # From these, by default 127.0.0.1, a header named SCRIPT_NAME would change what path is served.

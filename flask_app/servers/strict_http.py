@@ -10,7 +10,6 @@ from werkzeug.wsgi import ClosingIterator
 
 Wsgi = Callable[[dict[str, Any], Any], Any]
 
-_LENGTH = re.compile("[0-9]+")
 _NOT_IN_A_HEADER = re.compile("[\r\n\0]")
 _ABSOLUTE_FORM = re.compile("https?://[^/?]*([^?]*)", re.IGNORECASE)
 
@@ -21,7 +20,7 @@ def is_malformed(environ: dict[str, Any]) -> bool:
         return True  # a TLS greeting, HTTP/0.9, a version that is none
     length = environ.get("CONTENT_LENGTH", "")
     # uWSGI does not read a chunked body before the next request, and what is left of it would be taken for one.
-    if "HTTP_TRANSFER_ENCODING" in environ or (length and not _LENGTH.fullmatch(length)):
+    if "HTTP_TRANSFER_ENCODING" in environ or (length and not re.fullmatch("[0-9]+", length)):
         return True
     headers = [(name, value) for name, value in environ.items() if name.startswith("HTTP_")]
     return any(" " in name or "\t" in name or _NOT_IN_A_HEADER.search(str(value)) for name, value in headers)

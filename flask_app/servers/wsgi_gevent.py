@@ -21,10 +21,9 @@ _connections = BoundedSemaphore(_config.max_pool_size or _config.worker_connecti
 
 
 def _ask(find: Find, timeout_s: float) -> bytes | None:
-    """Call ``find`` when a connection is free. Raises PyMongoError when that, or what is left for it, takes too long.
+    """Call ``find`` when a connection is free. Raises PyMongoError when both take longer than ``timeout_s``.
 
-    By the driver's clock and not by a gevent.Timeout: one that strikes while the driver holds the lock of its pool
-    breaks the pool for good (watched with PyMongo 4.20).
+    By the driver's clock: a gevent.Timeout that strikes in the lock of the pool breaks it for good (PyMongo 4.20).
     """
     deadline = time.monotonic() + timeout_s
     if not _connections.acquire(timeout=timeout_s):

@@ -56,13 +56,15 @@ def environment(**settings: str) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if name not in _SETTINGS}
     # gunicorn and uwsgi are beside the interpreter, which need not be on PATH.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**inherited, "PATH": path, "MONGODB_URI": NO_DATABASE, **settings}
+    # One process starts sooner than one for each CPU, and is enough where the number does not matter.
+    return {**inherited, "PATH": path, "MONGODB_URI": NO_DATABASE, "WEB_CONCURRENCY": "1", **settings}
 
 
 class Server:
     """``python launch.py STACK``, started in a session of its own."""
 
     def __init__(self, stack: str, log: Path, **settings: str) -> None:
+        self.stack = stack
         self.port = int(settings.setdefault("PORT", str(free_port())))
         self.log = log
         with log.open("wb") as output:

@@ -1,6 +1,7 @@
 """Settings from the environment, without a server and without a database."""
 
 import os
+import re
 import subprocess
 import sys
 from typing import Any
@@ -25,11 +26,36 @@ REFUSED = [
     *("unicode_decode_error_handler=strict", "readPreferenceTags=dc:a&readPreference=primary", "timeoutMS=x"),
     *("tls=true&tlsCAFile=/nowhere", "tls=true&tlsCAFile=ca.pem", "tls=true&tlsCRLFile=/nowhere", "tls=maybe"),
     *(f"tls=true&{name}={__file__}" for name in ("tlsCAFile", "tlsCertificateKeyFile", "tlsCRLFile")),
-    *("readPreference=nearest&maxStalenessSeconds=5", "readConcernLevel=best", "authMechanismProperties=a:b"),
+    *(
+        "readPreference=nearest&maxStalenessSeconds=5",
+        "readConcernLevel=best",
+        "authMechanismProperties=SERVICE_NAME:x",
+    ),
     *("tls=false&tlsInsecure=false", "tlsInsecure=true&tlsAllowInvalidHostnames=true"),
-    *("authMechanism=GSSAPI", "authMechanism=MONGODB-CR", "authMechanism=SCRAM-SHA-256"),
+    *("authMechanism=GSSAPI", "authMechanism=MONGODB-CR", "authMechanism=NONE", "tls=true&ssl=false", "srvMaxHosts=1"),
+    *(
+        "replicaSet=",
+        "appName=",
+        "tls=true&tlsCAFile=",
+        "authSource=",
+        "connectTimeoutMS=",
+        "readPreference=primary&maxStalenessSeconds=100",
+    ),
+    *(
+        "tls=false&tlsInsecure=true",
+        "ssl=false&tlsInsecure=true",
+        "tlsInsecure=true",
+        "tlsDisableOCSPEndpointCheck=true",
+    ),
+    *("zlibCompressionLevel=5", "tls=true&tlsCertificateKeyFilePassword=x"),
 ]
-OURS = {"heartbeatFrequencyMS": 2000, "serverSelectionTimeoutMS": 1500, "connectTimeoutMS": 1000, "retryReads": False}
+OURS = {
+    "heartbeatFrequencyMS": 2000,
+    "serverSelectionTimeoutMS": 1500,
+    "connectTimeoutMS": 1000,
+    "retryReads": False,
+    "tlsCertificateKeyFilePassword": "",
+}
 
 
 def test_defaults() -> None:
@@ -37,6 +63,7 @@ def test_defaults() -> None:
         hosts=("127.0.0.1",),
         port=5000,
         mongodb_uri="mongodb://127.0.0.1:27017",
+        mongodb_hosts="127.0.0.1:27017",
         mongodb_options={**OURS, "maxPoolSize": 100},
         database="articles",
         max_pool_size=100,
@@ -65,6 +92,7 @@ def test_every_variable_is_read() -> None:
         hosts=("::1",),
         port=8080,
         mongodb_uri=environment["MONGODB_URI"],
+        mongodb_hosts="a,b",
         mongodb_options={**OURS, "maxPoolSize": 9},
         database="größe-1",
         max_pool_size=9,
@@ -101,7 +129,7 @@ def test_every_variable_is_read() -> None:
         ("MONGODB_URI", "mongodb://"),
         ("MONGODB_URI", "mongodb://db/?authMechanism=GSSAPI"),
         ("MONGODB_URI", f"mongodb://user:?{SECRET}=x@db"),
-        ("MONGODB_URI", f"mongodb://user:{SECRET}@db/?maxPolSize=5"),
+        ("MONGODB_URI", f"mongodb://user:/{SECRET}@db"),
         ("MONGODB_URI", f"mongodb://db/{'x' * 64}"),
         *(("MONGODB_URI", f"mongodb://db/?{options}") for options in REFUSED),
     ],
@@ -109,7 +137,7 @@ def test_every_variable_is_read() -> None:
 def test_a_bad_value_is_named_in_one_line_without_the_password(name: str, value: str) -> None:
     with pytest.raises(BadSetting) as reason:
         Config.from_environment({name: value})
-    assert str(reason.value).startswith(name)
+    assert name in str(reason.value)
     assert "\n" not in str(reason.value)
     assert SECRET not in str(reason.value)
 
@@ -131,10 +159,15 @@ def test_a_bad_value_ends_the_process_with_status_2() -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", expected)
 
 
-@pytest.mark.parametrize("mechanism", ["GSSAPI", "MONGODB-AWS"])
-def test_a_mechanism_whose_library_is_missing(mechanism: str) -> None:
-    with pytest.raises(BadSetting, match=r"^MONGODB_URI has authMechanism="):
-        Config.from_environment({"MONGODB_URI": f"mongodb://user:{SECRET}@db/?authMechanism={mechanism}"})
+@pytest.mark.parametrize("options", [*REFUSED, "authMechanism=MONGODB-AWS", "authMechanism=MONGODB-X509"])
+def test_a_bad_option_is_named_whoever_the_user_is(options: str) -> None:
+    with pytest.raises(BadSetting) as reason:
+        Config.from_environment({"MONGODB_URI": f"mongodb://user:{SECRET}@db/?{options}"})
+    line = str(reason.value)
+    assert line.startswith("MONGODB_URI cannot be used: ")
+    assert [word for word in re.split("[=&]", options) if word and word.lower() in line.lower()], line
+    assert SECRET not in line
+    assert "\n" not in line
 
 
 @pytest.mark.parametrize(
