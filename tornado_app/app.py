@@ -3,15 +3,14 @@
 import asyncio
 import re
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 from pymongo.errors import PyMongoError
-from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPServerRequest, ParseBodyConfig, ParseUrlEncodedConfig, set_parse_body_config
 from tornado.iostream import StreamClosedError
 from tornado.web import Application, HTTPError, RequestHandler
 
-from database import Articles
+from database import Articles, Document
 from extended_json import encode
 
 LONGEST_SLEEP_S = 10
@@ -44,7 +43,8 @@ class Service(Application):
     """Tornado's own, which would take each spelling of a path for another path."""
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
-        request.path = _ESCAPED.sub(lambda escaped: chr(int(escaped[1], 16)), _SERVER.sub("", request.path))
+        if "%" in request.path or request.path[:1] != "/":
+            request.path = _ESCAPED.sub(lambda escaped: chr(int(escaped[1], 16)), _SERVER.sub("", request.path))
         # No path reads a body. Tornado would parse it by its type, and refuse what is malformed.
         request.headers.pop("Content-Type", None)
         return super().find_handler(request, **kwargs)
@@ -73,7 +73,8 @@ class Endpoint(RequestHandler):
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> "asyncio.Future[None]":
         # A server that drains tells its clients not to send their next request here.
-        if cast(HTTP1Connection, self.request.connection).params.no_keep_alive:
+        connection: Any = self.request.connection
+        if connection.params.no_keep_alive:
             self.set_header("Connection", "close")
         return super().finish(chunk)
 
@@ -96,17 +97,19 @@ class Article(Endpoint):
 
     async def get(self) -> None:
         try:
-            async with self._articles.first(self._collection) as document:
-                if document is None:
-                    self.fail(404, "no document")
-                    return
-                sent = self.finish(encode(document))
-                del document  # The bytes are enough while the client takes them.
-                with suppress(StreamClosedError):
-                    await sent
+            await self._articles.first(self._collection, self.reply)
         except (PyMongoError, TimeoutError) as error:
             # What the driver says holds no password. It can run over pages, with a line for each server.
             raise HTTPError(503, "%s: %.300s", type(error).__name__, " ".join(str(error).split())) from None
+
+    async def reply(self, document: Document | None) -> None:
+        if document is None:
+            self.fail(404, "no document")
+            return
+        sent = self.finish(encode(document))
+        del document  # The bytes are enough while the client takes them.
+        with suppress(StreamClosedError):
+            await sent
 
 
 class Sleep(Endpoint):

@@ -54,8 +54,7 @@ class Config:
         db_timeout_ms = read.integer("DB_TIMEOUT_MS", 10_000, most=600_000)
         uri = read.text("MONGODB_URI", "mongodb://127.0.0.1:27017")
         options = {
-            # A ceiling, not a cost: connections are opened as they are needed. A process does at most
-            # pool size / latency finds a second, so 100 carry 5,000 a second to a database that takes 20 ms.
+            # A ceiling, not a cost: connections are opened as they are needed (TUNING.md has the arithmetic).
             "maxPoolSize": read.integer("MONGODB_MAX_POOL_SIZE", 100, most=100_000),
             # A request that finds the database down is told so within 2.5 s: the driver looks at this every 0.5 s.
             "serverSelectionTimeoutMS": 1500,
@@ -140,8 +139,15 @@ def _read_uri(uri: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]
             own = {name: value for name, value in options.items() if name.lower() not in given}
             client = MongoClient[Any](uri, connect=False, **own)
             _require_obeyed(given, client)
+            # With mongodb+srv TLS is on when the hosts have been looked up, unless the URI says otherwise.
+            srv_tls = scheme == "mongodb+srv" and "false" not in (given.get("tls"), given.get("ssl"))
+            tls_options = [name for name in given if name.startswith("tls") and name != "tls"]
+            if tls_options and not srv_tls and not client.options.pool_options._ssl_context:
+                raise ValueError(f"{tls_options[0]} needs tls=true")
     except (PyMongoError, OSError, ValueError, TypeError, UserWarning) as error:
-        raise BadSetting(f"MONGODB_URI cannot be used: {' '.join(str(error).split())}") from None
+        # What OpenSSL says of a file does not name it.
+        files = re.findall("tls[a-z]+File=[^&]*", query, re.IGNORECASE)
+        raise BadSetting(" ".join(["MONGODB_URI cannot be used:", *str(error).split(), *files])) from None
     return hosts.rpartition("@")[2], own, client
 
 
@@ -154,6 +160,8 @@ def _require_obeyed(given: Mapping[str, Any], client: MongoClient[Any]) -> None:
         raise ValueError(f"authMechanism={mechanism} needs the Python package {library}")
     if "authmechanismproperties" in given and mechanism.startswith("SCRAM"):
         raise ValueError("authMechanismProperties needs an authMechanism that has some")
+    if "tlscertificatekeyfilepassword" in given and "tlscertificatekeyfile" not in given:
+        raise ValueError("tlsCertificateKeyFilePassword needs tlsCertificateKeyFile")
     least_s = max(90, client.options.heartbeat_frequency + 10)
     if 0 < client.read_preference.max_staleness < least_s:
         raise ValueError(f"maxStalenessSeconds must be {least_s:g} or more")

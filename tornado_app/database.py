@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from functools import cache
 from math import ceil
 from typing import Any
 
@@ -50,7 +50,9 @@ class Articles:
 
     def __init__(self, client: Any, config: Config) -> None:
         self._client = client
-        self._database = client.get_database(config.database, codec_options=_RAW)
+        self._preference = client.read_preference
+        # The driver would check its name and options anew for each find.
+        self._collection = cache(client.get_database(config.database, codec_options=_RAW).get_collection)
         self._timeout_s = config.db_timeout_s
         # The driver looks at its limit every 0.5 s. A little later its own words are there.
         self._selection_limit_s = min(config.db_timeout_s, client.options.server_selection_timeout + 0.6)
@@ -59,32 +61,33 @@ class Articles:
         self._memory = self._free = config.document_bytes
         self._turn = asyncio.Lock()
         self._freed = asyncio.Event()
-        # Of the last document of each collection. While it is not known, little at once is asked for.
-        self._bytes: dict[str, int] = defaultdict(lambda: _LARGEST)
+        # Bytes to hold for a document of each collection: as for its last one; before that, as for the largest.
+        self._weights: dict[str, int] = defaultdict(lambda: self._weight(_LARGEST))
+        self._usable: Any = None
         self._look: asyncio.Future[Any] | None = None
         self._questions: set[asyncio.Future[Any]] = set()
 
-    @asynccontextmanager
-    async def first(self, collection: str) -> AsyncIterator[Document | None]:
-        """Give a document of ``collection``, None when it is empty: one ``find`` on the wire.
+    async def first(self, collection: str, reply: Callable[[Document | None], Awaitable[None]]) -> None:
+        """Call ``reply`` with a document of ``collection``, or None: one ``find``. Its memory counts until that ends.
 
-        Its memory counts until the block ends. Raises PyMongoError when the database cannot be reached or refuses,
-        TimeoutError after DB_TIMEOUT_MS.
+        Raises PyMongoError when the database cannot be reached or refuses, TimeoutError after DB_TIMEOUT_MS.
         """
         deadline = asyncio.get_running_loop().time() + self._timeout_s
-        await self._server_known()
-        held = await self._take(collection, deadline)
+        if self._client.topology_description is not self._usable:
+            await self._server_known()
+        held = await self._take(collection, deadline) if self._weights[collection] else 0
         try:
             raw = await self._find(collection, deadline)
-            self._bytes[collection] = len(raw)
-            if self._weight(collection) > held:
+            self._weights[collection] = self._weight(len(raw))
+            if self._weights[collection] > held:
                 # Not only what is missing: two that hold a part would wait for each other.
                 self._give_back(held)
                 held = 0
                 held = await self._take(collection, deadline)
-            yield decode(raw) if raw else None
+            await reply(decode(raw) if raw else None)
         finally:
-            self._give_back(held)
+            if held:
+                self._give_back(held)
 
     async def settle(self, limit_s: float) -> None:
         """Wait, at most ``limit_s``, for the answers to what clients have asked that have gone meanwhile."""
@@ -93,27 +96,25 @@ class Articles:
 
     async def _server_known(self) -> None:
         """Wait until the driver knows a server that may answer. All who wait share one look, one thread, one error."""
-        preference = self._client.read_preference
-        if self._client.topology_description.has_readable_server(preference):
+        topology = self._client.topology_description
+        if topology.has_readable_server(self._preference):
+            self._usable = topology  # until the driver learns something new
             return
         if self._look is None or self._look.done():
-            self._look = asyncio.ensure_future(self._client.admin.command("ping", read_preference=preference))
+            self._look = asyncio.ensure_future(self._client.admin.command("ping", read_preference=self._preference))
             self._look.add_done_callback(_forget)
         if not (await asyncio.wait([self._look], timeout=self._selection_limit_s))[0]:
             raise TimeoutError("the hosts of MONGODB_URI are still being looked up")
         self._look.result()
 
-    def _weight(self, collection: str) -> int:
-        size = self._bytes[collection]
+    def _weight(self, size: int) -> int:
         return 0 if size < _LARGE else min(_COPIES * size, self._memory)
 
     async def _take(self, collection: str, deadline: float) -> int:
         """Return the bytes to give back, when they are free: who asks first gets them first."""
-        if not self._weight(collection):
-            return 0
         async with asyncio.timeout_at(deadline), self._turn:
             # An answer to another may have shown meanwhile what the document weighs.
-            while self._free < (wanted := self._weight(collection)):
+            while self._free < (wanted := self._weights[collection]):
                 self._freed.clear()
                 await self._freed.wait()
             self._free -= wanted
@@ -127,13 +128,15 @@ class Articles:
         """Return a document as BSON, nothing when the collection is empty."""
         loop = asyncio.get_running_loop()
         # The queue for a connection is ours, first come, first served: whom it keeps waiting for too long leaves it.
-        async with asyncio.timeout_at(min(deadline, loop.time() + self._queue_limit_s)):
+        if self._connections.locked():
+            async with asyncio.timeout_at(min(deadline, loop.time() + self._queue_limit_s)):
+                await self._connections.acquire()
+        else:
             await self._connections.acquire()
         left_ms = max(1, ceil((deadline - loop.time()) * 1000))
-        question = asyncio.ensure_future(self._database[collection].find_one(max_time_ms=left_ms))
+        question = asyncio.ensure_future(self._collection(collection).find_one(max_time_ms=left_ms))
         self._questions.add(question)
         question.add_done_callback(self._answered)
-        question.add_done_callback(_forget)
         # A question is never cancelled, but ends by the driver's limits: thousands of cancellations inside PyMongo
         # 4.20 left its locks and its pool broken for good.
         if not (await asyncio.wait([question], timeout=max(0.0, deadline - loop.time())))[0]:
@@ -144,6 +147,7 @@ class Articles:
     def _answered(self, question: asyncio.Future[Any]) -> None:
         self._questions.discard(question)
         self._connections.release()
+        _forget(question)
 
 
 def _plain(value: Any) -> Any:

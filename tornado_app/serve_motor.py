@@ -11,9 +11,6 @@ from config import Config
 from serving.server import run
 from serving.supervisor import report
 
-# The goodbye to the server, which may be frozen.
-_CLOSE_LIMIT_S = 1
-
 
 @asynccontextmanager
 async def connect(config: Config) -> AsyncIterator[Any]:
@@ -25,10 +22,10 @@ async def connect(config: Config) -> AsyncIterator[Any]:
     try:
         yield client
     finally:
-        # Motor's close is the one call that blocks.
+        # Motor's close is the one call that blocks: it says goodbye to a server that may be frozen.
         closing = Thread(target=client.close, daemon=True)
         closing.start()
-        closing.join(_CLOSE_LIMIT_S)
+        closing.join(timeout=1)
 
 
 if __name__ == "__main__":

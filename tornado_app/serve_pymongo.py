@@ -11,9 +11,6 @@ from pymongo import AsyncMongoClient
 from config import Config
 from serving.server import run
 
-# The goodbye to the server, which may be frozen.
-_CLOSE_LIMIT_S = 1
-
 
 @asynccontextmanager
 async def connect(config: Config) -> AsyncIterator[AsyncMongoClient[Any]]:
@@ -21,7 +18,8 @@ async def connect(config: Config) -> AsyncIterator[AsyncMongoClient[Any]]:
     try:
         yield client
     finally:
-        await asyncio.wait([asyncio.ensure_future(client.close())], timeout=_CLOSE_LIMIT_S)
+        # It says goodbye to a server that may be frozen.
+        await asyncio.wait([asyncio.ensure_future(client.close())], timeout=1)
 
 
 if __name__ == "__main__":

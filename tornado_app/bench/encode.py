@@ -46,8 +46,8 @@ def main(arguments: list[str]) -> int:
         print(f"{name:<22} median {middle:7.1f} us, {least:.1f} to {most:.1f}")
     ratio = figures[ours]["median"] / figures[theirs]["median"]
     print(f"ratio {ratio:.2f}: {len(data):,} bytes of BSON, {len(taken_us[ours])} rounds of {_CALLS} documents")
-    of_both = {"encoder": ours, "encoder_us": figures[ours], "baseline": theirs, "baseline_us": figures[theirs]}
-    print(json.dumps({**of_both, "ratio": round(ratio, 3)}))
+    result = {"encoder": ours, "encoder_us": figures[ours], "baseline": theirs, "baseline_us": figures[theirs]}
+    print(json.dumps(result | {"ratio": round(ratio, 3)}))
     return 0
 
 

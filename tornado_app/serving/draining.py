@@ -82,7 +82,7 @@ class DrainingServer(HTTPServer):
             request_conn.detach()
             return None
         # RFC 9110, 7.6.1: the header is a list. Tornado takes it for one word.
-        if "close" in {word.strip().lower() for word in headers.get("Connection", "").split(",")}:
+        if (words := headers.get("Connection")) and "close" in {word.strip().lower() for word in words.split(",")}:
             request_conn._disconnect_on_finish = True
         self._idle.pop(server_conn, None)
         self._busy.add(server_conn)

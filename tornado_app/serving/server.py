@@ -39,10 +39,6 @@ _HTTP_LIMITS = {
     # Bytes that a connection may have unread. tornado's 100 MB is for uploads.
     "max_buffer_size": 1_048_576,
 }
-# The loop's, the libraries', the log's.
-_OWN_FILES = 64
-# Seconds for answers that nobody waits for any more.
-_SETTLE_LIMIT_S = 1
 # Beyond the longest request, for what surrounds it.
 _STOP_SPARE_S = 2
 
@@ -93,7 +89,7 @@ async def _serve(
         lifeline.ready()
         await stop.wait()
         await server.drain(drain_limit_s)
-        await articles.settle(_SETTLE_LIMIT_S)
+        await articles.settle(limit_s=1)
     # The loop's handlers end with it, and a second signal may come.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
@@ -101,8 +97,7 @@ async def _serve(
 def _listen(host: str, port: int, workers: int) -> list[list[socket.socket]]:
     """Return listening sockets for each worker. Raises BadSetting.
 
-    With SO_REUSEPORT the kernel spreads new connections evenly. From one socket that all share, the worker that wakes
-    up first takes what it finds: of 200 connections the one had 152, the other 48 (measured, see TUNING.md).
+    With SO_REUSEPORT the kernel spreads new connections evenly over the workers (TUNING.md has the figures).
     """
     try:
         # SO_REUSEPORT would also let a second server start on a port that is taken.
@@ -127,7 +122,7 @@ def _connections_allowed(config: Config) -> int:
 
     That is WORKER_CONNECTIONS, or less where the hard limit is lower. The usual soft limit is 1024.
     """
-    beside_clients = config.max_pool_size + _OWN_FILES
+    beside_clients = config.max_pool_size + 64  # the loop's, the libraries', the log's
     files = config.worker_connections + beside_clients
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY:

@@ -1,8 +1,4 @@
-"""Worker processes: forked, replaced when they die, stopped together.
-
-`tornado.process.fork_processes` does less: it passes no signal on, a worker that ended with status 0 is not replaced,
-the others at most 100 times in the life of the service, and one that cannot start is started again without a pause.
-"""
+"""Worker processes: forked, replaced when they die, stopped together. TUNING.md says why it is not tornado's own."""
 
 import os
 import signal
@@ -118,8 +114,7 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def _become_worker(self, place: int, channel: socket.socket) -> NoReturn:
-        # What belongs to the others must not stay open here: a listener would go on taking connections that nobody
-        # accepts, and with a copy of the supervisor's ends its death would go unnoticed.
+        # Another's listener would go on taking connections here, and the supervisor's death would go unnoticed.
         for other in self._workers.values():
             other.channel.close()
         _close((*self._listeners[:place], *self._listeners[place + 1 :]))

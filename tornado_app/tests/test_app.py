@@ -2,8 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +13,7 @@ from tornado.testing import AsyncHTTPTestCase
 from tornado.web import Application
 
 from app import make_app
-from database import Articles
+from database import Articles, Document
 
 
 class StoredArticles(Articles):
@@ -23,12 +22,11 @@ class StoredArticles(Articles):
     def __init__(self, **collections: Any) -> None:
         self.collections = collections
 
-    @asynccontextmanager
-    async def first(self, collection: str) -> AsyncIterator[Any]:
+    async def first(self, collection: str, reply: Callable[[Document | None], Awaitable[None]]) -> None:
         found = self.collections.get(collection)
         if isinstance(found, Exception):
             raise found
-        yield found
+        await reply(found)
 
 
 class _ServedApp(AsyncHTTPTestCase):

@@ -105,6 +105,9 @@ REFUSED = {
     "an age that is too small": "readPreference=nearest&maxStalenessSeconds=5",
     "a heartbeat that is too fast": "heartbeatFrequencyMS=10",
     "two that contradict": "tls=false&tlsCAFile=/etc/hosts",
+    "a switch of TLS without TLS": "tlsInsecure=true",
+    "another one, and TLS is off": "tls=false&tlsAllowInvalidHostnames=true",
+    "one for a key that is not there": "tlsCertificateKeyFilePassword=x",
     "a proxy": "proxyHost=proxy",
     "how documents are decoded": "tz_aware=true",
     "what the driver ignores": "waitQueueMultiple=5",
@@ -134,8 +137,13 @@ OBEYED = [
     *("readConcernLevel=majority", "readPreference=secondaryPreferred&readPreferenceTags=a:b&readPreferenceTags="),
     *("readPreference=nearest&maxStalenessSeconds=90", "replicaSet=rs", "retryReads=false", "retryWrites=false"),
     *("serverMonitoringMode=poll", "serverSelectionTimeoutMS=0", "socketTimeoutMS=0", "timeoutMS=50", "ssl=true"),
-    *("tlsInsecure=true", "tlsAllowInvalidCertificates=true", "uuidRepresentation=standard", "w=majority&wTimeoutMS=5"),
-    *("waitQueueTimeoutMS=5", "tlsDisableOCSPEndpointCheck=true"),
+    *(
+        "tls=true&tlsInsecure=true",
+        "ssl=true&tlsAllowInvalidCertificates=true",
+        "uuidRepresentation=standard",
+        "w=majority&wTimeoutMS=5",
+    ),
+    *("waitQueueTimeoutMS=5", "tls=true&tlsDisableOCSPEndpointCheck=true"),
 ]
 
 
@@ -170,7 +178,7 @@ def test_a_key_that_does_not_fit_is_named(tmp_path: Path) -> None:
     empty = tmp_path / "empty.pem"
     empty.write_text("")
     for option in ("tlsCAFile", "tlsCertificateKeyFile", "tlsCRLFile"):
-        with pytest.raises(BadSetting, match=r"^MONGODB_URI cannot be used: .+"):
+        with pytest.raises(BadSetting, match=rf"^MONGODB_URI cannot be used: .+ {option}=.+empty\.pem$"):
             Config.from_environment({"MONGODB_URI": f"mongodb://db/?tls=true&{option}={empty}"})
 
 

@@ -15,7 +15,7 @@ from pymongo import ReadPreference
 from pymongo.errors import ConfigurationError
 
 from config import Config
-from database import Articles, decode
+from database import Articles, Document, decode
 from extended_json import encode
 
 
@@ -51,7 +51,7 @@ class Driver:
     def get_database(self, name: str, codec_options: Any) -> "Driver":
         return self
 
-    def __getitem__(self, name: str) -> "Driver":
+    def get_collection(self, name: str) -> "Driver":
         return self
 
     async def find_one(self, max_time_ms: int) -> RawBSONDocument | None:
@@ -76,9 +76,14 @@ def articles_of(driver: Any, **settings: str) -> Articles:
 
 
 async def first(articles: Articles, hold_s: float = 0) -> Any:
-    async with articles.first("articles") as document:
+    found = []
+
+    async def reply(document: Document | None) -> None:
         await asyncio.sleep(hold_s)
-        return document
+        found.append(document)
+
+    await articles.first("articles", reply)
+    return found[0]
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -170,24 +175,23 @@ def test_a_document_that_has_grown_waits_for_memory_before_it_is_decoded() -> No
     driver = Driver(found={"text": "x" * 1_000_000})
     held = most_held = 0
 
-    async def hold(articles: Articles) -> None:
+    async def hold(_document: Document | None) -> None:
         nonlocal held, most_held
-        async with articles.first("articles"):
-            held += 1
-            most_held = max(most_held, held)
-            await asyncio.sleep(0.1)
-            held -= 1
+        held += 1
+        most_held = max(most_held, held)
+        await asyncio.sleep(0.1)
+        held -= 1
 
     async def ask() -> None:
         articles = with_memory_for(2, driver)
         driver.found = RawBSONDocument(bson.encode({"text": "x" * 10}))
         await first(articles)
         driver.found = RawBSONDocument(bson.encode({"text": "x" * 1_000_000}))
-        await asyncio.gather(*(hold(articles) for _ in range(8)))
+        await asyncio.gather(*(articles.first("articles", hold) for _ in range(8)))
         assert driver.most_under_way == 8
         # What is larger than all the memory has all of it.
         driver.found = RawBSONDocument(bson.encode({"text": "x" * 9_000_000}))
-        await asyncio.gather(*(hold(articles) for _ in range(2)))
+        await asyncio.gather(*(articles.first("articles", hold) for _ in range(2)))
 
     asyncio.run(ask())
     assert most_held == 2
