@@ -55,15 +55,12 @@ export function buildApp({ database, log, accessLog = false, longestWaitMs = 12_
     app.route({ method: others, url: path, onRequest: methodNotAllowed, handler: methodNotAllowed });
   };
 
-  route('/mongo', async (request, reply) => {
-    const document = await database.findFirst('articles', reply.raw);
-    return document === null ? noDocument(reply) : sendJson(reply, toExtendedJson(document));
-  });
-
-  route('/mongo_big', async (request, reply) => {
-    const document = await database.findFirst('articles_big', reply.raw);
-    return document === null ? noDocument(reply) : sendJson(reply, toExtendedJson(document));
-  });
+  for (const [path, collection] of [['/mongo', 'articles'], ['/mongo_big', 'articles_big']]) {
+    route(path, async (request, reply) => {
+      const document = await database.findFirst(collection, reply.raw);
+      return document === null ? noDocument(reply) : sendJson(reply, toExtendedJson(document));
+    });
+  }
 
   const validation = {
     schema: { querystring: SLEEP_QUERY },

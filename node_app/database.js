@@ -50,10 +50,7 @@ export class Database {
   #memory;
   #decoding = Promise.resolve();
 
-  /**
-   * @param {import('./config.js').Config} config
-   * @throws {BadSetting} when the driver cannot read the MONGODB_URI, or cannot obey an option of it
-   */
+  /** @throws {BadSetting} when the driver cannot read the MONGODB_URI, or cannot obey an option of it */
   constructor({ mongodbUri, mongodbDatabase, maxPoolSize, dbTimeoutMs, documentBytes }) {
     const inUri = [...new URLSearchParams(mongodbUri.split('?')[1])];
     const names = inUri.map(([name]) => name.toLowerCase());
@@ -81,9 +78,10 @@ export class Database {
       const [, why] = NOT_OBEYED.find(([pattern]) => pattern.test(`${name}=${value}`)) ?? [];
       if (why) throw new BadSetting(`MONGODB_URI: ${name} cannot be obeyed: ${why}`);
     }
-    const { minPoolSize, maxPoolSize: most, readPreference: { mode }, tls } = this.#client.options;
+    const { minPoolSize, maxPoolSize: most, readPreference: { mode }, tls, credentials } = this.#client.options;
     const contradiction = (most > 0 && minPoolSize > most && 'minPoolSize is more than maxPoolSize')
       || (!tls && /tls\w/.test(names) && 'tls=false contradicts the other tls options')
+      || (/mechanismp/.test(names) && credentials?.mechanism !== 'MONGODB-OIDC' && 'authMechanismProperties needs OIDC')
       || (mode === 'primary' && /preferencetags|staleness/.test(names) && 'readPreference=primary has no tags');
     if (contradiction) throw new BadSetting(`MONGODB_URI cannot be obeyed: ${contradiction}`);
     this.#database = this.#client.db(mongodbDatabase);

@@ -20,13 +20,7 @@ const [QUOTE, COMMA, COLON, OPEN_BRACE, CLOSE_BRACE, OPEN_BRACKET, CLOSE_BRACKET
 const PLAIN = new Uint8Array(128).fill(1, 32);
 for (const escaped of Buffer.from('"\\')) PLAIN[escaped] = 0;
 
-/**
- * Writes a document as decode.js decoded it as one line of relaxed Extended JSON.
- *
- * @param {object} document
- * @returns {Buffer} UTF-8
- * @throws {TypeError} for a value that is no BSON type
- */
+/** The bytes (UTF-8) of a document that decode.js decoded. @throws {TypeError} for a value that is no BSON type */
 export function toExtendedJson(document) {
   pieces = [];
   const end = writeDocument(document, 0);
@@ -124,14 +118,25 @@ function writeDate(date, at) {
 }
 
 function writeString(text, at) {
-  if (text.length + 2 > SCRATCH_BYTES) return writeText(JSON.stringify(text), at);
-  const start = room(at, text.length + 2);
+  if (text.length * 3 + 2 > SCRATCH_BYTES) return writeText(JSON.stringify(text), at);
+  const start = room(at, text.length * 3 + 2);
   let to = start;
   scratch[to++] = QUOTE;
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
-    if (code > 0x7f || PLAIN[code] === 0) return writeText(JSON.stringify(text), start);
-    scratch[to++] = code;
+    if (code < 0x80) {
+      if (PLAIN[code] === 0) return writeText(JSON.stringify(text), start);
+      scratch[to++] = code;
+    } else if (code < 0x800) {
+      scratch[to++] = 0xc0 | (code >> 6);
+      scratch[to++] = 0x80 | (code & 0x3f);
+    } else if (code < 0xd800 || code > 0xdfff) {
+      scratch[to++] = 0xe0 | (code >> 12);
+      scratch[to++] = 0x80 | ((code >> 6) & 0x3f);
+      scratch[to++] = 0x80 | (code & 0x3f);
+    } else {
+      return writeText(JSON.stringify(text), start); // Surrogates are rare, and half a pair has to be escaped.
+    }
   }
   scratch[to++] = QUOTE;
   return to;

@@ -28,6 +28,10 @@ for (const options of [
   test(`obeys ${options}`, () => check(options));
 }
 
+test('obeys the properties of a mechanism that has some', () => {
+  check('authMechanism=MONGODB-OIDC&authMechanismProperties=ENVIRONMENT:test', { host: 'h' });
+});
+
 test('obeys the options of mongodb+srv', () => {
   check('srvMaxHosts=2&srvServiceName=x&tls=false', { scheme: 'mongodb+srv', host: 'a.example.com' });
 });
@@ -35,11 +39,14 @@ test('obeys the options of mongodb+srv', () => {
 for (const [options, reason] of [
   ['timeoutMS=100', /timeoutMS/], ['maxPoolSize=many', /maxPoolSize/], ['maxPoolSize=1&minPoolSize=2', /minPoolSize/],
   ['connectTimeoutMS=-1', /connectTimeoutMS/], ['nonsense=1', /nonsense/], ['appName=', /appName/],
-  ['readPreference=primary&readPreferenceTags=a:b', /readPreference/], ['readPreference=nearby', /nearby/],
+  ['readPreference=primary&readPreferenceTags=a:b', /readPreference/], ['readPreferenceTags=a:b', /readPreference/],
+  ['readPreference=nearby', /nearby/],
   ['readPreference=secondary&maxStalenessSeconds=89', /maxStalenessSeconds/],
   ['readConcernLevel=x', /readConcernLevel/],
   ['compressors=snappy', /compressors/], ['compressors=zlib,snappy', /compressors/],
   ['compressors=lzma', /lzma/], ['compressors=zlib&zlibCompressionLevel=10', /zlib/],
+  ['authMechanismProperties=SERVICE_NAME:x', /authMechanismProperties/],
+  ['authMechanism=SCRAM-SHA-256&authMechanismProperties=SERVICE_NAME:x', /authMechanismProperties/],
   ['authMechanism=GSSAPI', /authMechanism/], ['proxyHost=p', /proxyHost/], ['authMechanism=NONE', /NONE/],
   ['tls=false&tlsInsecure=true', /tls=false/], ['tls=true&ssl=false', /tls/], ['ssl=false&tlsInsecure=true', /tls/],
   ['tlsInsecure=true&tlsAllowInvalidHostnames=true', /tlsInsecure/],
