@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import socket
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -35,6 +36,17 @@ StartServer = Callable[..., AbstractContextManager[Server]]
 
 # A JVM that lives for some seconds gains nothing by its second compiler, which costs most of its CPU.
 os.environ.setdefault("JAVA_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+
+
+def _has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+LOOPBACKS = ["127.0.0.1", *(["::1"] if _has_ipv6() else [])]
 
 
 def chosen_stacks() -> list[Stack]:
