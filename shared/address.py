@@ -100,7 +100,7 @@ def client(uri: str) -> MongoClient[dict[str, Any]]:
 def told(error: Exception) -> str:
     """Return in one line what the driver says of a command that failed: it names hosts, and never a login."""
     if isinstance(error.__cause__, Timeout | NoNameservers):
-        return "the name server does not answer, so where the hosts of MONGODB_URI are is not known"
+        return "the name server does not answer: the hosts of a mongodb+srv:// address cannot be looked up"
     return re.split(r", Timeout|, full error| \(configured|\n", str(error))[0]
 
 
