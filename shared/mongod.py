@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import random
+import re
 import shutil
 import signal
 import socket
@@ -70,7 +71,8 @@ def binary() -> Path:
 def version() -> str:
     """Return the version of the mongod to run, such as ``6.0.5``. Raises Unavailable as ``binary`` does."""
     said = subprocess.run([str(binary()), "--version"], capture_output=True, text=True).stdout
-    return said.split("\n", 1)[0].removeprefix("db version v").strip()
+    found = re.search(r"^db version v(\S+)", said, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def start(home: Path, port: int, options: Sequence[str] = (), within: Sequence[str] = ()) -> Mongod:

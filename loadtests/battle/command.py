@@ -28,8 +28,8 @@ from loadtests.results.words import minutes
 from loadtests.settings import BadSetting
 from loadtests.signals import Stopped, stopped_by_signals
 from loadtests.stacks.server import raise_open_file_limit
-from shared.address import database_name, database_uri
-from shared.seed import seed
+from shared.address import database_uri
+from shared.seed import require_fixtures
 from shared.system_packages import require
 
 _INTERRUPTED = 130
@@ -42,7 +42,7 @@ _MANY_CONNECTIONS = 1000
 def battle(name: PlanName) -> int:
     """Run or resume the plan called ``name``; return 0, 1 when a stack or a request failed, 130 when stopped.
 
-    Raises BadSetting, Unavailable and NotSeeded with one line.
+    Raises BadSetting, BadAddress, Unavailable and NotSeeded with one line.
     """
     console = tables.console()
     with ExitStack() as stack:
@@ -60,7 +60,7 @@ def battle(name: PlanName) -> int:
             console.print(f"Ended what the last battle left running: {ended}")
         require(["wrk"])
         uri = database_uri()
-        seed(uri, database_name())
+        require_fixtures(uri)
         own_mongod = not os.environ.get("MONGODB_URI")
         database = stack.enter_context(Database(uri))
         if own_mongod:

@@ -20,6 +20,7 @@ from loadtests.results.cell import Cell, Column
 from loadtests.stacks.bodies import WrongReply
 from loadtests.stacks.server import Server, StackFailed
 from shared import mongod
+from shared.address import without_secrets
 from shared.system_packages import Unavailable
 
 
@@ -87,7 +88,7 @@ class Battle:
             try:
                 self.machine.prepare(self.plan.stacks[entrant.stack].app)
             except Unavailable as reason:
-                self.results.skipped.append(Skipped(entrant=entrant.label, reason=str(reason)))
+                self.results.skipped.append(Skipped(entrant=entrant.label, reason=without_secrets(str(reason))))
                 self.watcher.given_up(entrant, f"skipped: {reason}")
         if not self.results.cells:
             # Only now the versions of what was set up are known.
@@ -187,7 +188,7 @@ class Battle:
     def _failed(
         self, entrant: Entrant, round_number: int, column: Column | None, fault: Fault, failure: Exception
     ) -> None:
-        reason, *tail = str(failure).splitlines()
+        reason, *tail = without_secrets(str(failure)).splitlines()
         self.results.failed.append(
             Failure(
                 entrant=entrant.label,

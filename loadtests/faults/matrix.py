@@ -22,6 +22,7 @@ from loadtests.stacks.catalogue import Stack, named, stacks
 from loadtests.stacks.processes import die_with_parent
 from loadtests.stacks.server import StackFailed, raise_open_file_limit
 from shared import mongod
+from shared.address import without_secrets
 from shared.system_packages import Unavailable
 
 _FAILED = 1
@@ -46,7 +47,7 @@ def faults() -> int:
             ready.append(stack)
         except Unavailable as reason:
             print(f"{stack.name}: skipped: {reason}", flush=True)
-            rows += [_row(stack, case, NOT_APPLICABLE, str(reason)) for case in cases]
+            rows += [_row(stack, case, NOT_APPLICABLE, without_secrets(str(reason))) for case in cases]
     print(f"{len(ready)} stacks x {len(cases)} cases, {_AT_A_TIME} stacks at a time", flush=True)
     begun = time.monotonic()
     try:

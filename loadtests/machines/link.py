@@ -54,7 +54,8 @@ class Address:
     @classmethod
     def parse(cls, text: str) -> "Address":
         """Return what ``text`` says. Raises BadSetting."""
-        example = f"SERVER must be such as ssh://user@10.0.0.2 or ssh://user@10.0.0.2:22/home/user/battle, not '{text}'"
+        # The text is not quoted: somebody may have put a password there.
+        example = "SERVER must be such as ssh://user@10.0.0.2 or ssh://user@10.0.0.2:22/home/user/battle"
         try:
             parts = urlsplit(text)
             port = parts.port

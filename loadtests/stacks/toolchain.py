@@ -15,6 +15,7 @@ import bson
 from loadtests.settings import ROOT
 from loadtests.stacks.catalogue import App
 from shared import nodejs
+from shared.address import without_secrets
 from shared.documents import big
 from shared.system_packages import Unavailable, require
 
@@ -89,7 +90,7 @@ def _run(app: App, command: str) -> None:
         )
     if done.returncode:
         last = log.read_text(errors="replace").strip().splitlines()[-1:]
-        raise Unavailable(f"{app.name}: `{command}` failed: {' '.join(last)} (whole log: {log})")
+        raise Unavailable(f"{app.name}: `{command}` failed: {without_secrets(' '.join(last))} (whole log: {log})")
 
 
 def _words(command: str) -> list[str]:
