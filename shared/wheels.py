@@ -21,7 +21,6 @@ def ensure(lock: Path, folder: Path, what: str) -> bool:
 
     ``what`` is what to say before. Half a wheel is never left, and of several callers at once one installs it.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with one_at_a_time(folder.parent):
         if installed(lock, folder):
             return True

@@ -29,6 +29,7 @@ from loadtests.stacks.bodies import EXPECTED, PATHS, check
 from loadtests.stacks.by_hand import prepared, say, warn_if_reachable
 from loadtests.stacks.catalogue import Stack
 from loadtests.stacks.processes import die_with_parent, session_members
+from loadtests.stacks.room import require_room
 from loadtests.stacks.server import LOOPBACK, StackFailed, require_free_port
 from shared.environment import HOME
 from shared.mongod import free_port
@@ -253,7 +254,7 @@ _CHECKED_ABOVE = {"LOCUST_USERS", "LOCUST_SPAWN_RATE", "LOCUST_RUN_TIME", "LOCUS
 
 def _check_variables() -> None:
     """Raise BadSetting now for what locust would refuse only when everything is started."""
-    whole_number("LOCUST_USERS", _USERS, most=1_000_000)
+    require_room(whole_number("LOCUST_USERS", _USERS, most=1_000_000), [], "LOCUST_USERS")
     whole_number("LOCUST_SPAWN_RATE", 1, most=1_000_000)
     _run_time_s()
     if os.environ.get("LOCUST_PROCESSES") != "-1":

@@ -179,7 +179,6 @@ class TestOwnMongod:
         mongod.remove(tmp_path / "größe und ü" / "mongodb")
 
     def test_is_found_again_whatever_the_clock_says_and_started_again_when_killed(self, home: Path) -> None:
-        home.parent.mkdir()
         first = mongod.ensure_running(home)
         # What a clock that is set does to every time that is told as one of the day.
         with pytest.MonkeyPatch.context() as clock:
@@ -194,7 +193,6 @@ class TestOwnMongod:
         assert mongod.running(home) is None
 
     def test_starts_and_stops_that_are_killed_half_way_are_healed(self, home: Path) -> None:
-        home.parent.mkdir()
         for begun in ("ensure_running", "stop_running"):
             for after_s in (0.1, 0.25, 0.5):
                 if begun == "stop_running":
@@ -211,7 +209,6 @@ class TestOwnMongod:
         assert mongods_of(home) == []
 
     def test_is_found_when_its_data_were_removed_and_a_new_one_serves_new_data(self, home: Path) -> None:
-        home.parent.mkdir()
         first = mongod.ensure_running(home)
         shutil.rmtree(home)
         second = mongod.ensure_running(home)
