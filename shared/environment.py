@@ -54,10 +54,15 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
         "GIT_CEILING_DIRECTORIES": str(ROOT.parent),
     }
     chosen.setdefault("PATH", os.defpath)
-    for name in ("HOME", "TMPDIR"):
+    for name in ("HOME", "TMPDIR", "XDG_RUNTIME_DIR"):
         if not os.access(chosen.get(name, ""), os.W_OK | os.X_OK):
             chosen.pop(name, None)
-    chosen.setdefault("HOME", str(HOME))
+    # sbt has its sockets there: by default in one folder of /tmp, which belongs to the first user of the machine.
+    chosen.setdefault("XDG_RUNTIME_DIR", f"/tmp/stack-battle-{os.getuid()}")
+    if chosen.setdefault("HOME", str(HOME)) == str(HOME):
+        # A JVM asks the list of users instead.
+        options = f"{chosen.get('JAVA_TOOL_OPTIONS', '')} '-Duser.home={HOME}'"
+        chosen["JAVA_TOOL_OPTIONS"] = options.strip()
     return chosen
 
 

@@ -95,6 +95,10 @@ class Checkout:
             (self.real / made / "bin" / "python").symlink_to(_PYTHON)
             (self.real / made / "lib").symlink_to(ROOT / made / "lib")
             (self.real / made / "pyvenv.cfg").write_text(f"home = {_PYTHON.parent}\n")
+        # Its first line would name the Python that it was installed for.
+        gunicorn = self.real / "flask_app/.venv/bin/gunicorn"
+        gunicorn.write_text('#!/bin/sh\nexec python -m gunicorn "$@"\n')
+        gunicorn.chmod(0o755)
         shutil.copytree(
             ROOT / ".prepared", self.real / ".prepared", ignore=lambda _, names: set(names) - _stamps(names)
         )
