@@ -81,8 +81,8 @@ except Exception as refusal: print(type(refusal).__name__, refusal)
 """
     with cgroup("pids", max=100) as within:
         assert "BadSetting CONNECTIONS=200 needs 350 processes and threads" in said_by(code, *within)
-    with cgroup("memory", limit_in_bytes=300 << 20) as within:
-        assert "BadSetting CONNECTIONS=200 needs 531 MiB of memory" in said_by(code, *within)
+    with cgroup("memory", limit_in_bytes=200 << 20) as within:
+        assert "BadSetting CONNECTIONS=200 needs 259 MiB of memory" in said_by(code, *within)
 
 
 def few_ports(number: int) -> list[str]:
