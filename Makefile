@@ -130,7 +130,7 @@ lock: $(READY) ## pin the newest versions of the project's own Python dependenci
 
 clean: ## remove what set-up and runs have made, the database's data too
 	@python=.venv/bin/python; [ -x $$python ] || python="$(PYTHON)"; ! "$$python" $(NEW_ENOUGH) || \
-		"$$python" $(CHOSEN) "$$python" -c 'from shared import mongod; mongod.remove()'
+		"$$python" $(CHOSEN) "$$python" -c 'from shared import environment, mongod; environment.choose(); mongod.remove()'
 	@# First what says that something is ready: half of it is not.
 	@rm -rf $(READY) .prepared .nodejs/wheel/installed.lock
 	@rm -rf .venv .mongodb .nodejs results */.venv */node_modules */target

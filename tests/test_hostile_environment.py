@@ -18,7 +18,7 @@ import pytest
 
 from loadtests.settings import ROOT
 from loadtests.stacks.catalogue import stacks
-from shared.environment import environment
+from shared.environment import HOME, environment
 from shared.mongod import binary, free_port
 from tests.conftest import prepared
 
@@ -276,9 +276,18 @@ def test_what_says_where_things_come_from_stays(variable: str) -> None:
 
 
 def test_what_changes_what_is_done_goes() -> None:
-    ours = {"LC_ALL", "PIP_USER", "PYTHONUTF8", "TMPDIR"}
-    chosen = environment(_HOSTILE)
-    assert not {name for name in _HOSTILE if name in chosen} - (ours - {"TMPDIR"})
-    assert environment(chosen) == chosen
+    chosen = environment({**_HOSTILE, "HOME": "/tmp"})
+    assert _HOSTILE.keys() & chosen.keys() == {"LC_ALL", "PIP_USER", "PYTHONUTF8"}
+    assert (chosen["LC_ALL"], chosen["PIP_USER"], chosen["PYTHONUTF8"], chosen["HOME"]) == ("C.UTF-8", "0", "1", "/tmp")
     proxy = "-Dhttps.proxyHost=proxy.example"
-    assert environment({"JAVA_TOOL_OPTIONS": f"-Xmx1k {proxy}"})["JAVA_TOOL_OPTIONS"] == proxy
+    assert environment({"JAVA_TOOL_OPTIONS": f"-Xmx1k {proxy}", "HOME": "/tmp"})["JAVA_TOOL_OPTIONS"] == proxy
+
+
+@pytest.mark.parametrize("home", [{}, {"HOME": "/nonexistent"}, {"HOME": ""}])
+def test_without_a_home_there_is_one_for_a_jvm_too(home: dict[str, str]) -> None:
+    chosen = environment(home)
+    assert chosen["HOME"] == str(HOME)
+    assert chosen["JAVA_TOOL_OPTIONS"] == f"'-Duser.home={HOME}'"
+    # The sockets of sbt, which another user's /tmp/.sbt would be in the way of.
+    assert str(os.getuid()) in chosen["XDG_RUNTIME_DIR"]
+    assert environment(chosen) == chosen
