@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 # Everything runs in the environment that the project has chosen, whatever the terminal's is.
-CHOSEN := -I shared/environment.py
+CHOSEN := -I -S shared/environment.py
 NEW_ENOUGH := -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 PY := .venv/bin/python $(CHOSEN) .venv/bin/python
 READY := .venv/.ready

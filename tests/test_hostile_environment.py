@@ -24,7 +24,7 @@ from tests.conftest import prepared
 
 pytestmark = pytest.mark.xdist_group("hostile")
 STACK = "gunicorn-gevent"
-_WITHIN_S = 90
+_WITHIN_S = 150
 _NOBODY = 65534
 _HOSTILE = {
     "LC_ALL": "de_DE", "LANG": "de_DE", "LANGUAGE": "de",
@@ -163,8 +163,8 @@ def test_a_target_does_its_work(checkout: Checkout, target: str, variables: dict
     assert status == 0, output
     if target == "battle-quick":
         # The repository around it is not ours.
-        found = [json.loads(each.read_text()) for each in checkout.real.glob("results/*/results.json")]
-        assert [each["environment"]["git"] for each in found] == [None]
+        results = json.loads((checkout.real / "results" / "latest" / "results.json").read_text())
+        assert results["environment"]["git"] is None
 
 
 @pytest.mark.parametrize("home", ["none", "its files say otherwise", "read-only"])

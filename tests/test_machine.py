@@ -85,6 +85,17 @@ except Exception as refusal: print(type(refusal).__name__, refusal)
         assert "BadSetting CONNECTIONS=200 needs 259 MiB of memory" in said_by(code, *within)
 
 
+def test_the_limit_of_processes_of_a_user_is_read_while_others_come_and_go() -> None:
+    code = """
+import os, resource
+from loadtests.stacks.room import _free_threads
+resource.setrlimit(resource.RLIMIT_NPROC, (5000, 5000))
+os.geteuid = lambda: 1  # root has no such limit
+print(all(_free_threads() < 5000 for _ in range(20)))
+"""
+    assert said_by(code) == "True\n"
+
+
 def few_ports(number: int) -> list[str]:
     """Return the words that run a command where the kernel has so many client ports."""
     within = ["unshare", "--net", "sh", "-c"]

@@ -7,9 +7,11 @@ import resource
 from collections.abc import Iterable
 from pathlib import Path
 
+import psutil
+
 from loadtests.settings import BadSetting
 from loadtests.stacks.catalogue import Stack
-from loadtests.stacks.processes import all_pids, cgroup_limits, stat
+from loadtests.stacks.processes import cgroup_limits
 from loadtests.stacks.server import raise_open_file_limit
 
 # A bench needs some files, processes and threads besides its connections: libraries, logs, pipes, workers.
@@ -62,8 +64,9 @@ def _free_threads() -> int | None:
     limit = resource.getrlimit(resource.RLIMIT_NPROC)[1]
     # It does not hold for root.
     if limit != resource.RLIM_INFINITY and os.geteuid() != 0:
-        ours = [pid for pid in all_pids() if Path(f"/proc/{pid}").stat().st_uid == os.geteuid()]
-        free.append(limit - sum(found.threads for pid in ours if (found := stat(pid))))
+        running = [each.info for each in psutil.process_iter(["uids", "num_threads"])]
+        ours = [each["num_threads"] or 0 for each in running if each["uids"] and each["uids"].real == os.getuid()]
+        free.append(limit - sum(ours))
     return min(free, default=None)
 
 
