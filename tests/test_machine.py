@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.battle.plan import plan_from_environment
 from loadtests.machines.description import describe
 from loadtests.measure import wrk
 from loadtests.scenarios.limit import instant_articles
@@ -146,13 +145,3 @@ def test_locust_counts_what_was_never_sent_as_its_own_trouble() -> None:
     assert (summary.finds.replies, summary.finds.verdict) == (140, "equal")
     assert "ran out of client ports" in summary.doubts[0].text
     assert not summary.passed
-
-
-@pytest.mark.parametrize(("name", "slots"), [("gunicorn-gevent", 8), ("gunicorn-gthread", 8), ("gunicorn-sync", 5)])
-def test_the_pool_in_the_connection_string_is_the_ceiling(
-    name: str, slots: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MONGODB_URI", "mongodb://127.0.0.1/?retryReads=false&maxPoolSize=4")
-    monkeypatch.setenv("STACKS", name)
-    plan = plan_from_environment("battle", [0, 1])
-    assert {plan.slots(entrant, 200) for entrant in plan.entrants} == {slots}

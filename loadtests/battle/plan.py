@@ -1,7 +1,6 @@
 """What a battle measures, in which order, and about how long that takes."""
 
 import os
-import re
 import tomllib
 from collections.abc import Sequence
 from math import ceil
@@ -123,9 +122,6 @@ class Plan(Planned):
         if isinstance(each, dict):
             ((variable, default),) = each.items()
             each = int(self.settings_at(entrant, connections).get(variable, default))
-            # What the connection string says wins over the app's own (docs/contract.md).
-            if pool := re.search(r"[?&]maxPoolSize=([1-9][0-9]*)", os.environ.get("MONGODB_URI", ""), re.IGNORECASE):
-                each = int(pool[1]) if variable == "MONGODB_MAX_POOL_SIZE" else min(each, int(pool[1]))
         return each * self.workers(entrant) if each else None
 
     def _column_s(self, column: Column) -> float:
