@@ -4,6 +4,12 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
+from shared.environment import choose
+
+if __name__ == "__main__":
+    # Before anything that reads it.
+    choose()
+
 from loadtests.battle import command
 from loadtests.faults import document, matrix, soak
 from loadtests.machines import agent

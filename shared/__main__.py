@@ -3,6 +3,11 @@
 import os
 import sys
 
+from shared.environment import choose
+
+if __name__ == "__main__":
+    choose()
+
 from shared import mongod
 from shared.address import BadAddress, database_name, database_uri, shown
 from shared.seed import NotSeeded, seed
@@ -17,10 +22,9 @@ def _up() -> str:
 
 
 def _down() -> str:
-    server = mongod.running()
+    server = mongod.stop_running()
     if server is None:
         return "no mongod of this project runs"
-    mongod.stop(server)
     return f"mongod at {server.uri} stopped; its data is kept in {server.home}"
 
 

@@ -102,11 +102,3 @@ def told(error: Exception) -> str:
     if isinstance(error.__cause__, Timeout | NoNameservers):
         return "the name server does not answer: the hosts of a mongodb+srv:// address cannot be looked up"
     return re.split(r", Timeout|, full error| \(configured|\n", str(error))[0]
-
-
-def without_secrets(text: str) -> str:
-    """Return what another program said as it may be shown and kept: no login, no password, no options of a JVM."""
-    text = re.sub(r"^(NOTE: )?Picked up .*\n?", "", text, flags=re.MULTILINE)
-    text = re.sub(r"mongodb(\+srv)?://\S+", r"mongodb\1://***", text)
-    text = re.sub(r"://\S*@", "://***@", text)
-    return re.sub(r"(?i)([\w.-]*(?:passw|secret|token|credential)[\w.-]*['\"]?\s*[=:]\s*)\S+", r"\1***", text)

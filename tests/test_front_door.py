@@ -241,6 +241,21 @@ def test_a_database_that_cannot_be_parsed_is_one_line_without_the_password(first
         assert "hush-hush" not in output
 
 
+@pytest.mark.parametrize("target", ["seed", "run"])
+def test_ctrl_c_while_a_dead_database_is_waited_for_is_one_line(first_stack: Stack, target: str) -> None:
+    with socket.socket() as dead:
+        dead.bind(("127.0.0.1", 0))
+        dead.listen()
+        dead.settimeout(_WITHIN_S)
+        uri = f"mongodb://127.0.0.1:{dead.getsockname()[1]}"
+        name = target if target == "seed" else f"run-{first_stack.name}"
+        process = _make(name, MONGODB_URI=uri, PORT=str(free_port()))
+        with dead.accept()[0]:
+            os.killpg(process.pid, signal.SIGINT)
+            output, _ = process.communicate(timeout=_WITHIN_S)
+    assert _own_lines(output) == ["interrupted"]
+
+
 def _own_lines(output: str) -> list[str]:
     """Return what was printed, but for make's own line about the failed target."""
     return [line for line in output.splitlines() if line.strip() and not line.startswith("make")]

@@ -20,7 +20,7 @@ from loadtests.results.cell import Cell, Column
 from loadtests.stacks.bodies import WrongReply
 from loadtests.stacks.server import Server, StackFailed
 from shared import mongod
-from shared.address import without_secrets
+from shared.said import without_secrets
 from shared.system_packages import Unavailable
 
 

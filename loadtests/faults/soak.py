@@ -19,6 +19,7 @@ from loadtests.signals import Stopped, stopped_by_signals
 from loadtests.stacks import toolchain
 from loadtests.stacks.bodies import EXPECTED
 from loadtests.stacks.catalogue import named
+from loadtests.stacks.room import require_room
 from loadtests.stacks.server import Server
 from shared.address import database_uri
 from shared.mongod import free_port
@@ -54,6 +55,7 @@ def soak() -> int:
     stack = named([os.environ["STACK"]])[0]
     minutes = whole_number("MINUTES", 60, most=10_000)
     clients = whole_number("CONNECTIONS", 20, most=10_000)
+    require_room(clients, [stack])
     toolchain.prepare(stack.app)
     uri = database_uri()
     require_fixtures(uri)

@@ -14,6 +14,7 @@ from loadtests.machines.placement import usable_cpus
 from loadtests.results.battle import Environment, Git
 from loadtests.settings import ROOT
 from loadtests.stacks.catalogue import App
+from loadtests.stacks.room import local_ports
 from loadtests.stacks.toolchain import environment
 
 _LOCK_NAMES = ("requirements.lock", "package-lock.json", "pom.xml", "build.sbt", "mongod.lock", "nodejs.lock")
@@ -41,7 +42,7 @@ def describe(apps: Iterable[App], mongod_version: str) -> Environment:
         limits={
             "open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
             "somaxconn": _number("/proc/sys/net/core/somaxconn"),
-            "local_ports": _local_ports(),
+            "local_ports": local_ports(),
         },
         git=git_state(),
         locks=_locks(apps),
@@ -64,11 +65,6 @@ def _read(path: str) -> str:
 def _number(path: str) -> int | None:
     text = _read(path)
     return int(text) if text.isdigit() else None
-
-
-def _local_ports() -> int | None:
-    ends = _read("/proc/sys/net/ipv4/ip_local_port_range").split()
-    return int(ends[1]) - int(ends[0]) + 1 if len(ends) == 2 else None
 
 
 def _locks(apps: list[App]) -> dict[str, str]:

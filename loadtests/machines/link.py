@@ -73,7 +73,8 @@ class Address:
         """Return the command that runs the agent there. SSH_OPTIONS are put before the destination."""
         # The repository sets itself up there as it does here; what that prints must not be taken for replies.
         set_up = "make --silent .venv/.ready </dev/null >&2"
-        there = f"cd {shlex.quote(self.path)} && {set_up} && exec .venv/bin/python -m loadtests agent"
+        run = ".venv/bin/python -m loadtests agent"
+        there = f"cd {shlex.quote(self.path)} && {set_up} && exec .venv/bin/python -I shared/environment.py {run}"
         return [
             "ssh", "-T",
             # It must not wait for a password that nobody is asked for.

@@ -3,10 +3,10 @@
 import json
 import os
 import resource
-import select
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ RAMP_BODY = '{"slept_ms":0}'
 
 
 class WrkFailed(Exception):
-    """wrk could not run, or was killed. The message is one line."""
+    """No load: wrk could not run or was killed, or its machine ran out of something. The message is one line."""
 
 
 @dataclass(frozen=True)
@@ -104,18 +104,23 @@ def _wait(
     process: "subprocess.Popen[bytes]", duration_s: int, meanwhile: Callable[[int], None] | None, interval_s: float
 ) -> resource.struct_rusage:
     deadline = time.monotonic() + duration_s + _GRACE_S
-    ended = os.pidfd_open(process.pid)
+    # Left unreaped, so that its number stays its own.
+    ended = threading.Thread(target=os.waitid, args=(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT), daemon=True)
+    ended.start()
     try:
-        while not select.select([ended], [], [], interval_s)[0]:
+        while True:
+            ended.join(interval_s)
+            if not ended.is_alive():
+                break
             if time.monotonic() > deadline:
                 raise WrkFailed(f"wrk did not end {_GRACE_S} s after its {duration_s} s")
             if meanwhile:
                 meanwhile(process.pid)
     except BaseException:
-        process.kill()
+        os.kill(process.pid, signal.SIGKILL)
         raise
     finally:
-        os.close(ended)
+        ended.join()
         # Reaped here and not by Popen: only wait4 tells what this one child has used.
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

@@ -29,7 +29,9 @@ from loadtests.stacks.bodies import EXPECTED, PATHS, check
 from loadtests.stacks.by_hand import prepared, say, warn_if_reachable
 from loadtests.stacks.catalogue import Stack
 from loadtests.stacks.processes import die_with_parent, session_members
+from loadtests.stacks.room import require_room
 from loadtests.stacks.server import LOOPBACK, StackFailed, require_free_port
+from shared.environment import HOME
 from shared.mongod import free_port
 
 FILES = ",".join(str(Path(__file__).with_name(name)) for name in ("locustfile.py", "recorder.py"))
@@ -125,7 +127,7 @@ def worker() -> int:
     address = ("--master-host", match[1].strip("[]"), "--master-port", match[2] or str(_MASTER_PORT))
     command = [sys.executable, "-m", "locust", "-f", FILES, "--worker", *address]
     say(f"worker of the master at {text}; it may be started later (Ctrl-C stops this)")
-    with stopped_by_signals(), _locust(command, _without_empty(os.environ)) as process:
+    with stopped_by_signals(), _locust(command, variables_for_locust(os.environ)) as process:
         return process.wait()
 
 
@@ -250,12 +252,14 @@ def _command(target: Target, *options: str) -> list[str]:
 
 def _environment(target: Target) -> dict[str, str]:
     digests = {_VARIABLES[endpoint]: digest for endpoint, digest in target.digests.items()}
-    return {**digests, **_without_empty(os.environ)}
+    return {**digests, **variables_for_locust(os.environ)}
 
 
-def _without_empty(variables: Mapping[str, str]) -> dict[str, str]:
-    # An empty value counts as not set, as everywhere in this project; locust would stumble over it.
-    return {name: value for name, value in variables.items() if value or not name.startswith("LOCUST_")}
+def variables_for_locust(variables: Mapping[str, str]) -> dict[str, str]:
+    # An empty value counts as not set, as everywhere in this project; locust would stumble over it. And a HOME without
+    # a .locust.conf, which could make it wait for workers that never come.
+    kept = {name: value for name, value in variables.items() if value or not name.startswith("LOCUST_")}
+    return {**kept, "HOME": str(HOME)}
 
 
 _CHECKED_ABOVE = {"LOCUST_USERS", "LOCUST_SPAWN_RATE", "LOCUST_RUN_TIME", "LOCUST_PROCESSES"}
@@ -263,16 +267,16 @@ _CHECKED_ABOVE = {"LOCUST_USERS", "LOCUST_SPAWN_RATE", "LOCUST_RUN_TIME", "LOCUS
 
 def _check_variables() -> None:
     """Raise BadSetting now for what locust would refuse only when everything is started."""
-    whole_number("LOCUST_USERS", _USERS, most=1_000_000)
+    require_room(whole_number("LOCUST_USERS", _USERS, most=1_000_000), [], "LOCUST_USERS")
     whole_number("LOCUST_SPAWN_RATE", 1, most=1_000_000)
     _run_time_s()
     if os.environ.get("LOCUST_PROCESSES") != "-1":
         whole_number("LOCUST_PROCESSES", 1, most=256)
-    if not any(name.startswith("LOCUST_") and name not in _CHECKED_ABOVE for name in _without_empty(os.environ)):
+    if not any(name.startswith("LOCUST_") and name not in _CHECKED_ABOVE for name in variables_for_locust(os.environ)):
         return
     done = subprocess.run(
         [sys.executable, "-m", "locust", "-f", FILES, "--list"],
-        env=_without_empty(os.environ), capture_output=True, text=True,
+        env=variables_for_locust(os.environ), capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:]

@@ -21,7 +21,7 @@ from loadtests.settings import BadSetting, authority
 from loadtests.stacks.catalogue import Stack
 from loadtests.stacks.processes import die_with_parent, pinned_to, session_members
 from loadtests.stacks.toolchain import environment
-from shared.address import without_secrets
+from shared.said import without_secrets
 
 LOOPBACK = "127.0.0.1"
 READY_TIMEOUT_S = 30

@@ -11,7 +11,8 @@ from loadtests.machines.description import describe
 from loadtests.settings import ROOT
 from loadtests.stacks.catalogue import apps, stacks
 from loadtests.stacks.server import Server
-from shared.address import Address, BadAddress, without_secrets
+from shared.address import Address, BadAddress
+from shared.said import without_secrets
 
 _SECRETS = ("hush", "1234", "secret")
 
