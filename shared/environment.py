@@ -19,7 +19,7 @@ HOME = ROOT / ".prepared" / "home"
 _OF_TOOLS = re.compile(
     r"PYTHON.+|PIP_.*|UV_.*|PYTEST_.*|MYPY.*|RUFF_.*|UWSGI_.*|GUNICORN_.*|FLASK_.*|GEVENT_.*|GEVENTARES_.*|LOCUST_.*|"
     r"NPM_CONFIG_.*|NODE_.*|GIT_.*|MAVEN_ARGS|CLASSPATH|LANG|LANGUAGE|LC_.*|"
-    r"(GNU)?MAKE(FLAGS|FILES|LEVEL|OVERRIDES|_.*)|MFLAGS|VIRTUAL_ENV|BASH_ENV|ENV|CDPATH|POSIXLY_CORRECT",
+    r"(GNU)?MAKE(FLAGS|FILES|LEVEL|OVERRIDES|_.*)|MFLAGS|VIRTUAL_ENV|BASH_ENV|ENV|SHELLOPTS|BASHOPTS|CDPATH|POSIXLY_CORRECT",
     re.IGNORECASE,
 )
 _STAY = re.compile(
@@ -54,8 +54,9 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
         "GIT_CEILING_DIRECTORIES": str(ROOT.parent),
     }
     chosen.setdefault("PATH", os.defpath)
-    for name in ("HOME", "TMPDIR", "XDG_RUNTIME_DIR"):
-        if not os.access(chosen.get(name, ""), os.W_OK | os.X_OK):
+    for name in ("HOME", "TMPDIR", "TEMP", "TMP", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME"):
+        folder = chosen.get(name, "")
+        if not (Path(folder).is_absolute() and os.access(folder, os.W_OK | os.X_OK)):
             chosen.pop(name, None)
     # sbt has its sockets there: by default in one folder of /tmp, which belongs to the first user of the machine.
     chosen.setdefault("XDG_RUNTIME_DIR", f"/tmp/stack-battle-{os.getuid()}")

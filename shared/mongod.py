@@ -108,9 +108,12 @@ def start(home: Path, port: int, options: Sequence[str] = (), within: Sequence[s
     log.unlink(missing_ok=True)
     # Appending, so that it can be cut short while mongod writes it.
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        except OSError as error:
+            raise Unavailable(f"{error.filename} cannot be run: {error.strerror}; or set MONGODB_URI") from None
     server = Mongod(process.pid, port, home, _started_ticks(process.pid) or 0)
     try:
         return _wait_until_it_answers(server)

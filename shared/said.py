@@ -8,4 +8,5 @@ def without_secrets(text: str) -> str:
     text = re.sub(r"^(NOTE: )?Picked up .*\n?", "", text, flags=re.MULTILINE)
     text = re.sub(r"mongodb(\+srv)?://\S+", r"mongodb\1://***", text)
     text = re.sub(r"://\S*@", "://***@", text)
-    return re.sub(r"(?i)([\w.-]*(?:passw|secret|token|credential)[\w.-]*['\"]?\s*[=:]\s*)\S+", r"\1***", text)
+    secret = r"[\w.-]*(?:passw|pwd|secret|token|credential|authoriz|_auth|(?:api|access|private).?key)[\w.-]*"
+    return re.sub(rf"(?i)({secret}['\"]?\s*[=:]\s*).+", r"\1***", text)

@@ -275,6 +275,13 @@ def test_what_says_where_things_come_from_stays(variable: str) -> None:
     assert environment({variable: "x"})[variable] == "x"
 
 
+@pytest.mark.parametrize("variable", ["HOME", "TMPDIR", "TEMP", "TMP", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME"])
+def test_a_folder_that_cannot_be_written_or_is_another_one_in_each_folder_goes(variable: str) -> None:
+    for value in ("/nonexistent", ".", ""):
+        assert environment({variable: value}).get(variable) != value
+    assert environment({variable: "/tmp"})[variable] == "/tmp"
+
+
 def test_what_changes_what_is_done_goes() -> None:
     chosen = environment({**_HOSTILE, "HOME": "/tmp"})
     assert _HOSTILE.keys() & chosen.keys() == {"LC_ALL", "PIP_USER", "PYTHONUTF8"}

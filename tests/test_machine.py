@@ -1,6 +1,8 @@
 """What a machine may lack: features of its kernel and tools, and room for a load. Each is done without or said in one
 line, and never taken for a fault of the server."""
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -17,7 +19,9 @@ from loadtests.scenarios.limit import instant_articles
 from loadtests.scenarios.summary import summarise
 from loadtests.settings import ROOT
 from loadtests.stacks.bodies import EXPECTED
-from shared.system_packages import TOOLS
+from shared import mongod
+from shared.set_up import one_at_a_time
+from shared.system_packages import TOOLS, Unavailable
 
 
 def said_by(code: str, *before: str, **variables: str) -> str:
@@ -42,6 +46,23 @@ def test_a_kernel_without_pidfd_open_is_done_without(monkeypatch: pytest.MonkeyP
         load = wrk.Load(connections=2, duration_s=1)
         counts = wrk.run(f"{url}/mongo", load, EXPECTED["mongo"], meanwhile=looks.append, interval_s=0.2)
     assert counts.ok and looks and counts.user_s + counts.system_s > 0
+
+
+def test_a_file_system_that_locks_no_folder_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def as_nfs(file: int, operation: int) -> None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    monkeypatch.setattr(fcntl, "flock", as_nfs)
+    with one_at_a_time(tmp_path):
+        pass
+
+
+def test_a_mongod_that_is_none_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mongod").write_text("of another machine")
+    (tmp_path / "mongod").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(Unavailable, match=r"^[^\n]*/mongod cannot be run: Exec format error; [^\n]*MONGODB_URI[^\n]*$"):
+        mongod.ensure_running(tmp_path / "home")
 
 
 def test_the_packages_are_those_of_this_python() -> None:

@@ -87,7 +87,7 @@ def run_case(case: Case, stack: Stack, arena: Arena) -> dict[str, Any]:
         return _row(stack, case, NOT_APPLICABLE, str(reason))
     except Exception as failure:
         # The other cases go on, and this one is not taken for one that holds.
-        finding = Finding(seen="", broken=[f"{type(failure).__name__}: {str(failure).splitlines()[0]}"])
+        finding = Finding(seen="", broken=[without_secrets(f"{type(failure).__name__}: {failure}").splitlines()[0]])
     why = exception(case, stack)
     verdict = HOLDS if not finding.broken else PROPERTY if why else BROKEN
     row = _row(stack, case, verdict, why if verdict == PROPERTY else None)

@@ -93,7 +93,12 @@ def test_what_the_driver_says_of_options_is_not_quoted(options: str) -> None:
         ("cannot connect to mongodb+srv://u:hu/sh@h/?x=hush: refused", "cannot connect to mongodb+srv://*** refused"),
         ("Looking in https://user:hu/sh@pypi.example/simple", "Looking in https://***@pypi.example/simple"),
         ("env: {'AWS_SECRET_ACCESS_KEY': 'hush'}", "env: {'AWS_SECRET_ACCESS_KEY': ***"),
-        ("-Dhttps.proxyPassword=hush -Xmx1g", "-Dhttps.proxyPassword=*** -Xmx1g"),
+        ("-Dhttps.proxyPassword=hush -Xmx1g", "-Dhttps.proxyPassword=***"),
+        ("config: {'password': 'hush and hush', 'x': 1}\nbye", "config: {'password': ***\nbye"),
+        ("//npm.example/:_auth=hush", "//npm.example/:_auth=***"),
+        ("Authorization: Bearer hush", "Authorization: ***"),
+        ("x-api-key: hush", "x-api-key: ***"),
+        ("KeyError: 'articles'", "KeyError: 'articles'"),
         ("Address already in use: 127.0.0.1:5000", "Address already in use: 127.0.0.1:5000"),
     ],
 )
