@@ -5,6 +5,14 @@ that says where things come from (an index, a mirror, a proxy, a certificate, a 
 done goes. Every other variable stays as it is. Standard library only: it runs before the project's own Python is there.
 """
 
+# The half of `signal` that takes no time to load.
+import _signal as signal  # type: ignore[import-not-found]
+
+# Until somebody can tell of a Ctrl-C in one line: while Python starts it tells in twenty.
+_UNTOLD = {signal.SIGINT}
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, _UNTOLD)
+
 import os
 import re
 import sys
@@ -72,7 +80,9 @@ def choose() -> None:
     sys.excepthook = _tell
     chosen = environment(os.environ)
     if chosen != os.environ:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _UNTOLD)
         _become([sys.executable, *sys.orig_argv[1:]], chosen)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _UNTOLD)
 
 
 def _become(command: list[str], chosen: dict[str, str]) -> None:
@@ -91,4 +101,7 @@ def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType 
 
 
 if __name__ == "__main__":
+    if not re.match("-m (loadtests|shared|tests)", " ".join(sys.argv[2:4])):
+        # It will not come here again.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _UNTOLD)
     _become(sys.argv[1:], environment(os.environ))

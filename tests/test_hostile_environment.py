@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
@@ -103,6 +104,9 @@ class Checkout:
             ROOT / ".prepared", self.real / ".prepared", ignore=lambda _, names: set(names) - _stamps(names)
         )
         (self.real / ".venv" / ".ready").touch()
+        sample = self.real / "results" / "sample"
+        sample.mkdir(parents=True)
+        shutil.copy2(ROOT / "tests" / "data" / "results-sample.json", sample / "results.json")
         return self
 
     def make(self, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
@@ -147,9 +151,9 @@ def checkout() -> Iterator[Checkout]:
         ("seed", {}),
         (f"wrk-{STACK}", _SHORT),
         ("battle-quick", _SHORT),
-        ("report", {}),
-        ("compare", {"A": "latest", "B": "latest"}),
-        ("example", {}),
+        ("report", {"RESULTS": "sample"}),
+        ("compare", {"A": "sample", "B": "sample"}),
+        ("example", {"RESULTS": "sample"}),
         (f"locust-{STACK}", {"LOCUST_USERS": "5", "LOCUST_RUN_TIME": "2s"}),
         ("results-document", {}),
         ("faults", {"STACKS": STACK, "CASES": "sigint"}),
@@ -173,10 +177,6 @@ def test_whatever_home_is(checkout: Checkout, home: str) -> None:
     variables = {} if home == "none" else {"HOME": str(checkout.home)}
     if home == "read-only":
         variables = {"HOME": "/proc"}
-    sample = str(ROOT / "tests" / "data" / "results-sample.json")
-    folder = checkout.real / "results" / "sample"
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(sample, folder / "results.json")
     status, output = checkout.done("report", **variables, RESULTS="sample")
     assert status == 0, output
     short = {"LOCUST_USERS": "5", "LOCUST_RUN_TIME": "1s", "PORT": str(free_port())}
@@ -260,6 +260,22 @@ class TestSetUp:
         said = [process.communicate(timeout=_WITHIN_S)[0] for process in both]
         assert [process.returncode for process in both] == [0, 0], said
         assert "".join(said).count("Setting up") == 1
+
+
+def test_ctrl_c_while_python_starts_is_one_line() -> None:
+    command = ["-I", "-S", "shared/environment.py", sys.executable, "-m", "shared", "status"]
+    for hundredths in range(12):
+        process = subprocess.Popen([sys.executable, *command], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        while process.poll() is None and not _blocks_ctrl_c(process.pid):
+            time.sleep(0.002)  # until its first line
+        time.sleep(hundredths / 100)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=_WITHIN_S)[1] in ("interrupted\n", "")
+
+
+def _blocks_ctrl_c(pid: int) -> bool:
+    blocked = re.search(r"^SigBlk:\s*(\S+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return blocked is not None and bool(int(blocked[1], 16) & 1 << signal.SIGINT - 1)
 
 
 @pytest.mark.parametrize(

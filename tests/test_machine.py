@@ -95,6 +95,7 @@ def test_the_quota_of_cgroups_of_version_1_is_read() -> None:
 
 def test_too_few_processes_and_too_little_memory_are_said_before_the_start() -> None:
     code = """
+from loadtests.stacks.catalogue import stacks
 from loadtests.stacks.room import require_room
 try: require_room(200, [stacks()["gunicorn-gevent"]])
 except Exception as refusal: print(type(refusal).__name__, refusal)
