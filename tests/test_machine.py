@@ -154,6 +154,16 @@ with instant_articles() as url:
     assert [line.partition(":")[0] for line in said] == 2 * ["this machine ran out of client ports for 200 clients"]
 
 
+def test_a_wrk_without_a_port_is_no_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "wrk").write_text(
+        "#!/bin/sh\necho 'unable to connect to h:1 Cannot assign requested address'; exit 1\n"
+    )
+    (tmp_path / "wrk").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(wrk.WrkFailed, match="this machine ran out of client ports"):
+        wrk.run("http://h:1/", wrk.Load(connections=1, duration_s=1), b"")
+
+
 def test_locust_counts_what_was_never_sent_as_its_own_trouble() -> None:
     latency = dict.fromkeys(("mean", "p50", "p90", "p99", "p999", "max"), 1.0)
     small = {"name": "/mongo", "requests": 200, "failed": 60, "bytes": 1, "latency_ms": latency, "ok_each_s": [140]}

@@ -5,7 +5,6 @@ of its own, never for throughput.
 """
 
 import asyncio
-import errno
 import threading
 import time
 from collections import Counter
@@ -13,17 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
-from loadtests.measure.wrk import WrkFailed
+from loadtests.measure.wrk import OWN_TROUBLE, WrkFailed, out_of
 from loadtests.results.counts import Observation, Outcome
 
-# What runs out on the machine of the clients: no server has refused anything then.
-OWN_TROUBLE = {
-    errno.EADDRNOTAVAIL: "client ports",
-    errno.EMFILE: "open files",
-    errno.ENFILE: "open files",
-    errno.ENOBUFS: "memory",
-    errno.ENOMEM: "memory",
-}
 # How often a request that waits too long is looked for, so a timeout is found at most this late.
 _WATCH_S = 0.05
 # A server may close a connection after a reply while the next request is on its way: how long after that was asked the
@@ -178,10 +169,7 @@ class _Run:
     def require_no_own_trouble(self) -> None:
         """Raise WrkFailed where this machine, and not the server, had no room for a client."""
         if self.own_trouble:
-            raise WrkFailed(
-                f"this machine ran out of {self.own_trouble} for {self.of.number} clients: the bench's own trouble, "
-                "which says nothing about the server"
-            )
+            raise out_of(f"{self.own_trouble} for {self.of.number} clients")
 
     def _start(self) -> None:
         self.started = time.monotonic()

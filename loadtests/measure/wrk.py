@@ -1,5 +1,6 @@
 """wrk, run once, with what it counted as numbers."""
 
+import errno
 import json
 import os
 import resource
@@ -23,9 +24,24 @@ _GRACE_S = 30
 RAMP_PATH = "/sleep?ms=0"
 RAMP_BODY = '{"slept_ms":0}'
 
+# What runs out on the machine of the clients: no server has refused anything then.
+OWN_TROUBLE = {
+    errno.EADDRNOTAVAIL: "client ports",
+    errno.EMFILE: "open files",
+    errno.ENFILE: "open files",
+    errno.ENOBUFS: "memory",
+    errno.ENOMEM: "memory",
+    errno.EAGAIN: "processes",
+}
+
 
 class WrkFailed(Exception):
     """No load: wrk could not run or was killed, or its machine ran out of something. The message is one line."""
+
+
+def out_of(what: str) -> WrkFailed:
+    """Return what to raise where this machine, and not the server, had too little of ``what``."""
+    return WrkFailed(f"this machine ran out of {what}: the bench's own trouble, which says nothing about the server")
 
 
 @dataclass(frozen=True)
@@ -96,7 +112,11 @@ def run_script(
     if process.returncode < 0:
         raise WrkFailed(f"wrk was killed by {signal.Signals(-process.returncode).name}")
     if process.returncode or not summary:
-        raise WrkFailed(f"wrk ended with status {process.returncode}: {' '.join(text.strip().splitlines()[-1:])}")
+        last = " ".join(text.strip().splitlines()[-1:])
+        for number, what in OWN_TROUBLE.items():
+            if os.strerror(number) in last:
+                raise out_of(what)
+        raise WrkFailed(f"wrk ended with status {process.returncode}: {last}")
     return tables, json.loads(summary), usage
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from loadtests.measure.observer import OWN_TROUBLE
+from loadtests.measure.wrk import OWN_TROUBLE
 from loadtests.results.battle import Doubt, Environment
 from loadtests.results.cell import Latency
 from loadtests.results.record import Amount, Count, Record

@@ -4,6 +4,7 @@ fault."""
 import os
 import re
 import resource
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def require_room(connections: int, stacks: Iterable[Stack], name: str = "CONNECT
     threads = connections * (1 + any(stack.thread_per_connection for stack in stacks)) if stacks else 0
     memory = _LEAST_MEMORY + connections * _MEMORY_OF_A_CONNECTION
     for what, needed, limit, raised_by in (
-        ("open files", connections + _OTHER_FILES, _open_files(), "ulimit -Hn"),
+        ("open files", connections + _OTHER_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0], "ulimit -Hn"),
         # The ports of a load wait for a moment after it, while the next one begins.
         ("client ports", 2 * connections, local_ports(), "sysctl net.ipv4.ip_local_port_range"),
         ("processes and threads", threads + _OTHER_THREADS, _free_threads(), "ulimit -u, or pids.max of the cgroup"),
@@ -50,12 +51,13 @@ def require_room(connections: int, stacks: Iterable[Stack], name: str = "CONNECT
 
 def local_ports() -> int | None:
     """Return how many ports the kernel has for clients; None where it does not say."""
-    ends = _numbers("/proc/sys/net/ipv4/ip_local_port_range")
+    ends = _numbers("/proc/sys/net/ipv4/ip_local_port_range", r"(\d+)")
     return ends[1] - ends[0] + 1 if len(ends) == 2 else None
 
 
-def _open_files() -> int:
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+def killed_for_memory() -> int:
+    """Return how many processes the kernel has killed for lack of memory since its start."""
+    return sum(_numbers("/proc/vmstat", r"oom_kill (\d+)"))
 
 
 def _free_threads() -> int | None:
@@ -73,13 +75,13 @@ def _free_threads() -> int | None:
 def _memory() -> int:
     # What a cgroup uses now is no measure: most of it may be files that can be forgotten.
     limits = cgroup_limits("memory.max") + cgroup_limits("memory.limit_in_bytes")
-    available = _numbers("/proc/meminfo", "MemAvailable:")[0] * 1024
-    return min([available, *(int(limit) for limit in limits if limit != "max")])
+    available = [kib * 1024 for kib in _numbers("/proc/meminfo", r"MemAvailable:\s*(\d+)")]
+    return min([*available, *(int(limit) for limit in limits if limit != "max")], default=sys.maxsize)
 
 
-def _numbers(path: str, after: str = "") -> list[int]:
+def _numbers(path: str, pattern: str) -> list[int]:
     try:
         text = Path(path).read_text()
     except OSError:
         return []
-    return [int(number) for number in re.findall("[0-9]+", text[text.find(after) :])]
+    return [int(number) for number in re.findall(pattern, text)]
