@@ -102,7 +102,7 @@ def web_page(stack: Stack) -> int:
 
 def master() -> int:
     """Run a master in the foreground: it waits for its workers, runs the scenario on them, and writes it down."""
-    _check_variables()
+    _check_variables(users_here=False)
     target = _target("master")
     host = os.environ.get("LOCUST_MASTER_BIND_HOST") or LOOPBACK
     port = whole_number("LOCUST_MASTER_BIND_PORT", _MASTER_PORT, most=65535)
@@ -265,9 +265,11 @@ def variables_for_locust(variables: Mapping[str, str]) -> dict[str, str]:
 _CHECKED_ABOVE = {"LOCUST_USERS", "LOCUST_SPAWN_RATE", "LOCUST_RUN_TIME", "LOCUST_PROCESSES"}
 
 
-def _check_variables() -> None:
+def _check_variables(users_here: bool = True) -> None:
     """Raise BadSetting now for what locust would refuse only when everything is started."""
-    require_room(whole_number("LOCUST_USERS", _USERS, most=1_000_000), [], "LOCUST_USERS")
+    users = whole_number("LOCUST_USERS", _USERS, most=1_000_000)
+    if users_here:
+        require_room(users, [], "LOCUST_USERS")
     whole_number("LOCUST_SPAWN_RATE", 1, most=1_000_000)
     _run_time_s()
     if os.environ.get("LOCUST_PROCESSES") != "-1":

@@ -41,6 +41,13 @@ def test_a_bad_value_is_one_line_and_status_2(variable: str, value: str, says: s
 
 
 @pytest.mark.load
+def test_the_users_of_a_master_are_on_other_machines() -> None:
+    """On this one there is no room for as many."""
+    for command, says in (("locust", "LOCUST_USERS=1000000 needs"), ("locust-master", "TARGET must be")):
+        done = loadtests(command, LOCUST_USERS="1000000", TARGET="x")
+        assert done.returncode == 2 and says in done.stderr
+
+
 def test_the_limit_of_locust_is_measured_beside_wrk(wrk: None) -> None:
     done = loadtests("locust-limit", DURATION="1s", ROUNDS="1", ENDPOINTS="mongo")
     assert done.returncode == 0, done.stderr
