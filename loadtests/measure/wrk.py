@@ -4,10 +4,10 @@ import errno
 import json
 import os
 import resource
+import select
 import signal
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -100,7 +100,7 @@ def run_script(
         process = subprocess.Popen(
             [*die_with_parent("KILL"), *command],
             cwd=ROOT,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
@@ -124,14 +124,12 @@ def _wait(
     process: "subprocess.Popen[bytes]", duration_s: int, meanwhile: Callable[[int], None] | None, interval_s: float
 ) -> resource.struct_rusage:
     deadline = time.monotonic() + duration_s + _GRACE_S
-    # Left unreaped, so that its number stays its own.
-    ended = threading.Thread(target=os.waitid, args=(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT), daemon=True)
-    ended.start()
+    assert process.stdin
+    ended = select.poll()
+    # wrk reads nothing: this pipe tells when its other end is closed, which no kernel is too old for.
+    ended.register(process.stdin, 0)
     try:
-        while True:
-            ended.join(interval_s)
-            if not ended.is_alive():
-                break
+        while not ended.poll(interval_s * 1000):
             if time.monotonic() > deadline:
                 raise WrkFailed(f"wrk did not end {_GRACE_S} s after its {duration_s} s")
             if meanwhile:
@@ -140,7 +138,7 @@ def _wait(
         os.kill(process.pid, signal.SIGKILL)
         raise
     finally:
-        ended.join()
+        process.stdin.close()
         # Reaped here and not by Popen: only wait4 tells what this one child has used.
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
