@@ -62,7 +62,7 @@ class Address:
         except ValueError:
             raise BadSetting(example) from None
         host = parts.hostname or ""
-        safe = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.:%-]*")
+        safe = re.compile(r"[A-Za-z0-9_.:][A-Za-z0-9_.:%-]*")
         named_well = all(safe.fullmatch(part) for part in (host, parts.username or "x"))
         if parts.scheme != "ssh" or not named_well or parts.password or parts.query or parts.fragment:
             raise BadSetting(example)

@@ -14,6 +14,7 @@ from tests.exchange import loadtests
         ("ssh://load@server.example:2222/srv/battle", "load@server.example", 2222, "/srv/battle"),
         ("ssh://load@server/~/battle", "load@server", None, "battle"),
         ("ssh://server/", "server", None, str(ROOT)),
+        ("ssh://load@[::1]:2222", "load@::1", 2222, str(ROOT)),
     ],
 )
 def test_an_address_says_who_where_and_which_folder(text: str, destination: str, port: int | None, path: str) -> None:
