@@ -35,6 +35,7 @@ _PORTS = range(11_000, 27_000)
 # Names that the kernel keeps for as long as we live: of two programs that ask at once, each gets a port of its own.
 _claims: list[socket.socket] = []
 _START_TIMEOUT_S = 30
+_MOST_SHOWN = 300
 _STOP_TIMEOUT_S = 20
 
 
@@ -117,13 +118,16 @@ def start(home: Path, port: int, options: Sequence[str] = (), within: Sequence[s
     server = Mongod(process.pid, port, home, _started_ticks(process.pid) or 0)
     try:
         return _wait_until_it_answers(server)
-    except Unavailable:
+    except Unavailable as reason:
+        status = process.poll() or 0
         stop(server)
-        if process.wait() == -signal.SIGILL:
+        if status == -signal.SIGILL:
             raise Unavailable(
                 "mongod died of an illegal instruction (SIGILL): MongoDB 5 and newer need a CPU with AVX (on ARM: "
                 "ARMv8.2-A), and this one has it not. Put a MongoDB 4.4 on PATH, or set MONGODB_URI to one elsewhere"
             ) from None
+        if status < 0:
+            raise Unavailable(f"mongod died of {signal.Signals(-status).name}: {reason}") from None
         raise
 
 
@@ -271,14 +275,12 @@ def _ensure_wheel() -> None:
 
 
 def _reason(log: Path) -> str:
-    # mongod logs JSON; what made it stop is in its last lines of severity E or F.
+    # mongod logs JSON. What made it stop is in the first line of severity E or F; those of its stack trace follow.
     lines = log.read_text(errors="replace").split("\n") if log.exists() else []
     lines = [line for line in lines if line.strip()]
-    for line in reversed(lines):
-        try:
+    for line in lines:
+        with suppress(ValueError):
             entry = json.loads(line)
-        except ValueError:
-            continue
-        if entry.get("s") in ("E", "F"):
-            return f"{entry['msg']} {json.dumps(entry.get('attr', {}))}"
-    return lines[-1] if lines else "it wrote no log"
+            if entry.get("s") in ("E", "F"):
+                return f"{entry['msg']} {json.dumps(entry.get('attr', {}))}"[:_MOST_SHOWN]
+    return lines[-1][:_MOST_SHOWN] if lines else "it wrote no log"

@@ -3,6 +3,7 @@ line, and never taken for a fault of the server."""
 
 import errno
 import fcntl
+import json
 import os
 import subprocess
 import sys
@@ -63,6 +64,17 @@ def test_a_mongod_that_is_none_is_one_line(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     with pytest.raises(Unavailable, match=r"^[^\n]*/mongod cannot be run: Exec format error; [^\n]*MONGODB_URI[^\n]*$"):
         mongod.ensure_running(tmp_path / "home")
+
+
+@pytest.mark.parametrize(("ends", "says"), [("kill -KILL $$", "mongod died of SIGKILL"), ("exit 3", "because")])
+def test_a_mongod_that_dies_says_of_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str, says: str) -> None:
+    log = [json.dumps({"s": "F", "msg": "because"}), json.dumps({"s": "E", "msg": "stack trace"}), "[" + 9999 * "0,"]
+    (tmp_path / "mongod").write_text("#!/bin/sh\n" + "\n".join(f"echo '{line}'" for line in log) + f"\n{ends}\n")
+    (tmp_path / "mongod").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(Unavailable, match=rf"^[^\n]*{says}[^\n]*$") as told:
+        mongod.ensure_running(tmp_path / "home")
+    assert "because" in str(told.value) and len(str(told.value)) < 600
 
 
 def test_the_packages_are_those_of_this_python() -> None:
