@@ -148,6 +148,17 @@ def test_too_few_client_ports_are_said_before_the_start(command: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_a_case_without_room_for_its_clients_accuses_no_stack() -> None:
+    code = """
+from loadtests.faults.cases import CASES
+from loadtests.faults.matrix import run_case
+from loadtests.stacks.catalogue import stacks
+row = run_case(CASES["idle-connections"], stacks()["gunicorn-gevent"], None)
+print(row["verdict"], row["why"])
+"""
+    assert "does not apply CONNECTIONS=10000 needs 20000 client ports" in said_by(code, *few_ports(150))
+
+
 def test_what_runs_out_while_it_is_loaded_is_no_figure_about_the_server() -> None:
     code = """
 import time

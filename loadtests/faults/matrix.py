@@ -83,7 +83,7 @@ def run_case(case: Case, stack: Stack, arena: Arena) -> dict[str, Any]:
     begun = time.monotonic()
     try:
         finding = case.run(arena)
-    except (DoesNotApply, WrkFailed) as reason:
+    except (DoesNotApply, BadSetting, WrkFailed) as reason:
         return _row(stack, case, NOT_APPLICABLE, str(reason))
     except Exception as failure:
         # The other cases go on, and this one is not taken for one that holds.
