@@ -1,7 +1,10 @@
 # The front door. `make` alone prints every target. Nothing has to be set up first: each target does what it needs.
 
 PYTHON ?= python3
-PY := .venv/bin/python
+# Everything runs in the environment that the project has chosen, whatever the terminal's is.
+CHOSEN := -I -S shared/environment.py
+NEW_ENOUGH := -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+PY := .venv/bin/python $(CHOSEN) .venv/bin/python
 READY := .venv/.ready
 # So many tests run side by side: most of them wait. 0 runs one after the other.
 WORKERS ?= 3
@@ -126,15 +129,14 @@ lock: $(READY) ## pin the newest versions of the project's own Python dependenci
 		--upgrade requirements-audit.in --output-file requirements-audit.lock
 
 clean: ## remove what set-up and runs have made, the database's data too
-	@if [ -x $(PY) ]; then $(PY) -m shared down; fi
-	@rm -rf .venv .mongodb .nodejs .prepared results */.venv */node_modules */target
+	@python=.venv/bin/python; [ -x $$python ] || python="$(PYTHON)"; ! "$$python" $(NEW_ENOUGH) || \
+		"$$python" $(CHOSEN) "$$python" -c 'from shared import environment, mongod; environment.choose(); mongod.remove()'
+	@# First what says that something is ready: half of it is not.
+	@rm -rf $(READY) .prepared .nodejs/wheel/installed.lock
+	@rm -rf .venv .mongodb .nodejs results */.venv */node_modules */target
 
 # The environment of the project itself. `pip` runs again when the lock changes.
 $(READY): requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	@"$(PYTHON)" $(NEW_ENOUGH) || \
 		{ echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3' >&2; exit 2; }
-	@$(PYTHON) -m shared.system_packages python-venv
-	@echo 'Setting up .venv (once)' >&2
-	@$(PYTHON) -m venv .venv
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
-	@touch $@
+	@"$(PYTHON)" $(CHOSEN) "$(PYTHON)" -m shared.set_up

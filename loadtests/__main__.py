@@ -4,6 +4,12 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
+from shared.environment import choose
+
+if __name__ == "__main__":
+    # Before anything that reads it.
+    choose()
+
 from loadtests.battle import command
 from loadtests.faults import document, matrix, soak
 from loadtests.machines import agent
@@ -19,6 +25,7 @@ from loadtests.signals import Stopped
 from loadtests.stacks import chores, toolchain
 from loadtests.stacks.catalogue import Stack, named
 from loadtests.stacks.server import StackFailed
+from shared.address import BadAddress
 from shared.seed import NotSeeded
 from shared.system_packages import Unavailable
 
@@ -68,7 +75,7 @@ def main(arguments: list[str]) -> int:
         usage = [*(f"{name} NAME" for name in _OF_A_STACK), *_COMMANDS]
         print(f"usage: python -m loadtests {' | '.join(usage)}", file=sys.stderr)
         return _BAD_INPUT
-    except (BadSetting, Unavailable, NotSeeded) as problem:
+    except (BadSetting, BadAddress, Unavailable, NotSeeded) as problem:
         print(problem, file=sys.stderr)
         return _BAD_INPUT
     except (StackFailed, WrkFailed, CannotWrite) as failure:

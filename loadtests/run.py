@@ -11,6 +11,7 @@ from loadtests.signals import Stopped, stopped_by_signals
 from loadtests.stacks.bodies import PATHS
 from loadtests.stacks.by_hand import prepared, say
 from loadtests.stacks.catalogue import Stack
+from loadtests.stacks.room import require_room
 from loadtests.stacks.server import Server
 from shared.system_packages import require
 
@@ -46,6 +47,7 @@ def load_by_hand(stack: Stack) -> int:
         timeout_s=duration_s("TIMEOUT", "10s"),
     )
     chosen = endpoints()
+    require_room(load.connections, [stack])
     require(["wrk"])
     server, _ = prepared(stack)
     with stopped_by_signals(), server:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from ipaddress import ip_address
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,7 +43,16 @@ def duration_s(name: str, default: str) -> int:
 
 def is_loopback(host: str) -> bool:
     """Return whether only this machine can reach what listens at ``host``."""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def authority(host: str, port: int | str) -> str:
+    """Return host and port as they stand in a URL: the colons of an IPv6 address are in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def words(name: str, default: str = "") -> list[str]:

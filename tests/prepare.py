@@ -7,6 +7,7 @@ from functools import partial
 from loadtests.stacks import toolchain
 from loadtests.stacks.catalogue import apps
 from shared import mongod
+from shared.environment import choose
 from shared.system_packages import Unavailable, require
 
 _TOOLS = ("wrk", "chromium", "ip", "sshd")
@@ -25,4 +26,5 @@ def prepare() -> None:
 
 
 if __name__ == "__main__":
+    choose()
     prepare()

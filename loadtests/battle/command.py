@@ -1,7 +1,6 @@
 """``make battle``, ``battle-quick``, ``battle-2014`` and ``compare``: from make variables to an exit status."""
 
 import os
-import resource
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,22 +26,20 @@ from loadtests.results.file import CannotWrite
 from loadtests.results.words import minutes
 from loadtests.settings import BadSetting
 from loadtests.signals import Stopped, stopped_by_signals
-from loadtests.stacks.server import raise_open_file_limit
-from shared.address import database_name, database_uri
-from shared.seed import seed
+from loadtests.stacks.room import require_room
+from shared.address import database_uri
+from shared.seed import require_fixtures
 from shared.system_packages import require
 
 _INTERRUPTED = 130
 _FAILED = 1
-# A bench needs some files besides its connections: libraries, logs, pipes.
-_OTHER_FILES = 200
 _MANY_CONNECTIONS = 1000
 
 
 def battle(name: PlanName) -> int:
     """Run or resume the plan called ``name``; return 0, 1 when a stack or a request failed, 130 when stopped.
 
-    Raises BadSetting, Unavailable and NotSeeded with one line.
+    Raises BadSetting, BadAddress, Unavailable and NotSeeded with one line.
     """
     console = tables.console()
     with ExitStack() as stack:
@@ -54,13 +51,14 @@ def battle(name: PlanName) -> int:
             if resumed
             else (None, None, plan_from_environment(name, machine.usable_cpus(), machine.apart))
         )
-        _require_open_files(plan)
+        most = max(column.connections for column in plan.columns)
+        require_room(most, [] if plan.apart else plan.stacks.values())
         stack.enter_context(leftovers.alone(results_file.FOLDER))
         for ended in leftovers.end_leftovers(results_file.FOLDER):
             console.print(f"Ended what the last battle left running: {ended}")
         require(["wrk"])
         uri = database_uri()
-        seed(uri, database_name())
+        require_fixtures(uri)
         own_mongod = not os.environ.get("MONGODB_URI")
         database = stack.enter_context(Database(uri))
         if own_mongod:
@@ -208,17 +206,6 @@ def _explain_timeout(console: Console, plan: Plan) -> None:
             f"{most:,} connections queue for {most:,} / R seconds at a server that answers R a second: with wrk's "
             f"timeout of {plan.timeout_s} s that is waiting, not failing, down to {most / plan.timeout_s:,.0f} a "
             f"second (wrk's default of 2 s would call it failing below {most / 2:,.0f}).",
-        )
-
-
-def _require_open_files(plan: Plan) -> None:
-    raise_open_file_limit()
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    most = max(column.connections for column in plan.columns)
-    if limit < most + _OTHER_FILES:
-        raise BadSetting(
-            f"CONNECTIONS={most} needs {most + _OTHER_FILES} open files, and the limit is {limit}: raise it with "
-            "ulimit -Hn, or ask for fewer connections"
         )
 
 

@@ -12,13 +12,16 @@ from loadtests.results.battle import Entrant, Placement, PlanName, Planned
 from loadtests.results.cell import Column, Known
 from loadtests.settings import BadSetting, duration_s, endpoints, whole_number, whole_numbers, words
 from loadtests.stacks.catalogue import Stack, named, stacks
+from shared.address import brought_by_user
 
 VARIABLES = (
     *("STACKS", "ENDPOINTS", "CONNECTIONS", "DURATION", "ROUNDS", "DB_LATENCY_MS", "THREADS_WRK", "TIMEOUT"),
     *("CPUS_SERVER", "CPUS_DB", "CPUS_LOAD", "PLAN", "SERVER", "HOST"),
 )
+# Of each process, and the most that the apps take.
+_POOL, _MOST_POOLED = "MONGODB_MAX_POOL_SIZE", 100_000
 # Set by the user, these reach every server; the bench must know them to know a stack's slots.
-SERVER_VARIABLES = ("WEB_CONCURRENCY", "THREADS", "WORKER_CONNECTIONS", "MONGODB_MAX_POOL_SIZE", "DB_TIMEOUT_MS")
+SERVER_VARIABLES = ("WEB_CONCURRENCY", "THREADS", "WORKER_CONNECTIONS", _POOL, "DB_TIMEOUT_MS")
 _AGAIN = "[again]"
 _SPARE_THREADS = 8
 # A server that has been loaded already is warm but for the code of its other columns.
@@ -92,7 +95,7 @@ class Plan(Planned):
         placement = self.placement
         return Known(
             slots=self.slots(entrant, column.connections),
-            slots_are=self.stacks[entrant.stack].slots_are,
+            slots_are=self.slots_are(entrant, column.connections),
             workers=self.workers(entrant),
             server_cpus=len(placement.server) if placement.server else self.cpus,
             database_cpus=len(placement.database) if placement.database else self.machine_cpus,
@@ -117,12 +120,23 @@ class Plan(Planned):
         return int(given) if given and stack.processes != "1" else stack.default_processes(self.cpus)
 
     def slots(self, entrant: Entrant, connections: int) -> int | None:
-        """Return how many finds it can have in the database at once, None where its stack does not say."""
-        each = self.stacks[entrant.stack].finds_each
+        """Return how many finds it can have in the database at once, None where nobody has said."""
+        limits = self._limits(entrant, connections)
+        return min(limits)[0] * self.workers(entrant) if limits else None
+
+    def slots_are(self, entrant: Entrant, connections: int) -> str:
+        """Return what limits them, in words."""
+        return min(self._limits(entrant, connections), default=(0, self.stacks[entrant.stack].slots_are))[1]
+
+    def _limits(self, entrant: Entrant, connections: int) -> list[tuple[int, str]]:
+        """Return what limits the finds of one process: what its stack says, and the pool that was asked for."""
+        stack, settings = self.stacks[entrant.stack], self.settings_at(entrant, connections)
+        each = stack.finds_each
         if isinstance(each, dict):
             ((variable, default),) = each.items()
-            each = int(self.settings_at(entrant, connections).get(variable, default))
-        return each * self.workers(entrant) if each else None
+            each = int(settings.get(variable, default))
+        limits = [(each, stack.slots_are)] if each else []
+        return [*limits, (int(settings[_POOL]), "pooled connections")] if _POOL in settings else limits
 
     def _column_s(self, column: Column) -> float:
         fairness_s = self.fairness_s if self.fairness_in(column) else 0
@@ -145,13 +159,17 @@ def plan_from_environment(name: PlanName, usable_cpus: Sequence[int], apart: boo
     """Return the plan called ``battle``, ``battle-quick`` or ``battle-2014``, with the make variables applied.
 
     ``usable_cpus`` are those of the machine that the server runs on; ``apart`` says that it has that for itself.
-    Raises BadSetting.
+    Raises BadSetting and BadAddress.
     """
     _apply_plan_file()
     placement = Placement() if apart else chosen_placement(usable_cpus)
     cpus = len(placement.server or usable_cpus)
     chosen = named(words("STACKS") or list(stacks()))
-    own = {variable: value for variable in SERVER_VARIABLES if (value := os.environ.get(variable))}
+    own = {variable: str(whole_number(variable, 1)) for variable in SERVER_VARIABLES if os.environ.get(variable)}
+    brought = brought_by_user()
+    if brought and brought.max_pool_size is not None:
+        # The URI wins over the variable in every app. There 0 means no limit, and the most here is none.
+        own[_POOL] = str(min(brought.max_pool_size or _MOST_POOLED, _MOST_POOLED))
     full = name != "battle-quick"
     if name == "battle-2014":
         entrants = [entrant for stack in chosen for entrant in _variants_of_2014(stack, own, cpus)]

@@ -13,13 +13,15 @@ from loadtests.machines.leftovers import Run
 from loadtests.machines.link import ConnectionLost
 from loadtests.machines.local import Machine
 from loadtests.measure.database import Database, DatabaseGone
-from loadtests.measure.wrk import WrkFailed
+from loadtests.measure.wrk import OWN_TROUBLE, WrkFailed, out_of
 from loadtests.results import file as results_file
 from loadtests.results.battle import Entrant, Environment, Failure, Fault, Results, Skipped, Start
 from loadtests.results.cell import Cell, Column
 from loadtests.stacks.bodies import WrongReply
+from loadtests.stacks.room import killed_for_memory
 from loadtests.stacks.server import Server, StackFailed
 from shared import mongod
+from shared.said import without_secrets
 from shared.system_packages import Unavailable
 
 
@@ -87,7 +89,7 @@ class Battle:
             try:
                 self.machine.prepare(self.plan.stacks[entrant.stack].app)
             except Unavailable as reason:
-                self.results.skipped.append(Skipped(entrant=entrant.label, reason=str(reason)))
+                self.results.skipped.append(Skipped(entrant=entrant.label, reason=without_secrets(str(reason))))
                 self.watcher.given_up(entrant, f"skipped: {reason}")
         if not self.results.cells:
             # Only now the versions of what was set up are known.
@@ -102,7 +104,8 @@ class Battle:
         while left and not self._is_skipped(entrant):
             try:
                 self._serve(entrant, round_number, settings, left)
-            except ConnectionLost as failure:
+            except (ConnectionLost, OSError) as failure:
+                # Without its machine, or without room on this one.
                 self._failed(entrant, round_number, None, "bench", failure)
                 return
             except StackFailed as failure:
@@ -148,10 +151,13 @@ class Battle:
     ) -> None:
         stage = partial(self.watcher.stage, entrant, round_number)
         bench = Bench(self.plan, self.database, self.run, self.machine, stage)
+        killed = killed_for_memory()
         try:
             cell = measure_cell(bench, server, entrant, round_number, column, warm_up_least_s)
-        except (StackFailed, WrongReply, WrkFailed, DatabaseGone, ConnectionLost) as error:
-            failure = self._cause(error)
+            if killed_for_memory() > killed:
+                raise out_of("memory")
+        except (StackFailed, WrongReply, WrkFailed, DatabaseGone, ConnectionLost, OSError) as error:
+            failure = out_of("memory") if killed_for_memory() > killed else self._cause(error)
             fault: Fault = "stack" if isinstance(failure, StackFailed | WrongReply) else "bench"
             self._failed(entrant, round_number, column, fault, failure)
             if isinstance(failure, DatabaseGone):
@@ -166,7 +172,10 @@ class Battle:
             mongod.cut_log()
 
     def _cause(self, error: Exception) -> Exception:
-        """Return what lies behind ``error``: without its machine, or without a database, no stack can answer."""
+        """Return what lies behind ``error``: no stack can answer without its machine, a database, room for clients."""
+        trouble = error if isinstance(error, OSError) else error.__context__
+        if isinstance(trouble, OSError) and trouble.errno in OWN_TROUBLE:
+            return out_of(OWN_TROUBLE[trouble.errno])
         try:
             self.machine.require_answer()
         except ConnectionLost as lost:
@@ -187,7 +196,7 @@ class Battle:
     def _failed(
         self, entrant: Entrant, round_number: int, column: Column | None, fault: Fault, failure: Exception
     ) -> None:
-        reason, *tail = str(failure).splitlines()
+        reason, *tail = without_secrets(str(failure)).splitlines()
         self.results.failed.append(
             Failure(
                 entrant=entrant.label,

@@ -115,7 +115,7 @@ class Arena:
         if log is None:
             log = self._log
             log.unlink(missing_ok=True)
-        settings = {"DB_TIMEOUT_MS": str(DB_TIMEOUT_MS), **settings}
+        settings = {"MONGODB_DATABASE": "articles", "DB_TIMEOUT_MS": str(DB_TIMEOUT_MS), **settings}
         server = Server(self.stack, uri or self.uri, free_port(), settings, log=log, within=within)
         server.start()
         try:

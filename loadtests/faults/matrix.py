@@ -1,7 +1,6 @@
 """All cases on all stacks, two stacks at a time, and the table that they make."""
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from loadtests.faults.arena import Arena, DoesNotApply, Finding
 from loadtests.faults.cases import BROKEN, CASES, HOLDS, NOT_APPLICABLE, PROPERTY, Case, exception
 from loadtests.faults.document import matrix, numbered, seen
 from loadtests.machines.description import describe
+from loadtests.measure.wrk import WrkFailed
 from loadtests.results.file import write_whole, writing
 from loadtests.results.words import minutes
 from loadtests.settings import RESULTS, ROOT, BadSetting, words
@@ -22,6 +22,7 @@ from loadtests.stacks.catalogue import Stack, named, stacks
 from loadtests.stacks.processes import die_with_parent
 from loadtests.stacks.server import StackFailed, raise_open_file_limit
 from shared import mongod
+from shared.said import without_secrets
 from shared.system_packages import Unavailable
 
 _FAILED = 1
@@ -46,7 +47,7 @@ def faults() -> int:
             ready.append(stack)
         except Unavailable as reason:
             print(f"{stack.name}: skipped: {reason}", flush=True)
-            rows += [_row(stack, case, NOT_APPLICABLE, str(reason)) for case in cases]
+            rows += [_row(stack, case, NOT_APPLICABLE, without_secrets(str(reason))) for case in cases]
     print(f"{len(ready)} stacks x {len(cases)} cases, {_AT_A_TIME} stacks at a time", flush=True)
     begun = time.monotonic()
     try:
@@ -82,11 +83,11 @@ def run_case(case: Case, stack: Stack, arena: Arena) -> dict[str, Any]:
     begun = time.monotonic()
     try:
         finding = case.run(arena)
-    except DoesNotApply as reason:
+    except (DoesNotApply, BadSetting, WrkFailed) as reason:
         return _row(stack, case, NOT_APPLICABLE, str(reason))
     except Exception as failure:
         # The other cases go on, and this one is not taken for one that holds.
-        finding = Finding(seen="", broken=[f"{type(failure).__name__}: {str(failure).splitlines()[0]}"])
+        finding = Finding(seen="", broken=[without_secrets(f"{type(failure).__name__}: {failure}").splitlines()[0]])
     why = exception(case, stack)
     verdict = HOLDS if not finding.broken else PROPERTY if why else BROKEN
     row = _row(stack, case, verdict, why if verdict == PROPERTY else None)
@@ -97,7 +98,8 @@ def faults_of(stack: Stack) -> int:
     """Run the cases that CASES names on one stack, and write its rows for ``faults`` to collect."""
     raise_open_file_limit()
     folder = ROOT / ".mongodb" / "faults" / stack.name
-    shutil.rmtree(folder, ignore_errors=True)
+    # One that was killed has left its mongod.
+    mongod.remove(folder)
     arena = Arena(stack, folder)
     rows = []
     try:
@@ -109,8 +111,7 @@ def faults_of(stack: Stack) -> int:
                     (RESULTS / "faults" / f"{stack.name}.{case.name}.log").write_text(arena.log)
         (RESULTS / "faults" / f"{stack.name}.json").write_text(json.dumps(rows))
     finally:
-        arena.stop_database()
-        shutil.rmtree(folder, ignore_errors=True)
+        mongod.remove(folder)
     return 0
 
 

@@ -12,6 +12,7 @@ from loadtests.faults.crowd import Crowd
 from loadtests.measure.database import Database
 from loadtests.measure.observer import ask_once
 from loadtests.stacks.bodies import EXPECTED
+from loadtests.stacks.room import require_room
 from loadtests.stacks.server import Server
 
 _REQUEST = b"GET /mongo HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -38,6 +39,7 @@ _LATE_FIND_S = 0.1
 
 def all_at_once(arena: Arena) -> Finding:
     """5,000 connections at once, each asking once."""
+    require_room(_AT_ONCE, [])
     # The last of them waits for all before it.
     with arena.watched(_WARM, DB_TIMEOUT_MS="10000") as (server, watched):
         begun = time.monotonic()
@@ -53,6 +55,7 @@ def all_at_once(arena: Arena) -> Finding:
 
 def idle_connections(arena: Arena) -> Finding:
     """10,000 connections that have had one reply and stay."""
+    require_room(_IDLE, [])
     # Where a worker's connections are bounded, the kernel does not spread them so evenly that each has half.
     with arena.watched(_WARM, WORKER_CONNECTIONS=str(_IDLE)) as (server, watched):
         with Crowd(server.host, server.port, _IDLE, _CHEAP_REQUEST) as crowd:

@@ -1,6 +1,7 @@
 """What can happen to a server's own processes: a kill, signals, a terminal that closes, no files left, a full disk."""
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import psutil
 from loadtests.faults.arena import (
     CLIENTS,
     GRACE_S,
+    HEALTHY_WITHIN_S,
     Arena,
     DoesNotApply,
     Finding,
@@ -138,7 +140,7 @@ def terminal_dies(arena: Arena) -> Finding:
         raise DoesNotApply("needs `script` (Debian package bsdutils)")
     database = arena.start_database()
     port = free_port()
-    command = f"{sys.executable} -m loadtests run {arena.stack.name}"
+    command = f"{shlex.quote(sys.executable)} -m loadtests run {arena.stack.name}"
     terminal = subprocess.Popen(
         ["script", "--quiet", "--command", command, "/dev/null"],
         cwd=ROOT,

@@ -19,10 +19,11 @@ from loadtests.signals import Stopped, stopped_by_signals
 from loadtests.stacks import toolchain
 from loadtests.stacks.bodies import EXPECTED
 from loadtests.stacks.catalogue import named
+from loadtests.stacks.room import require_room
 from loadtests.stacks.server import Server
-from shared.address import database_name, database_uri
+from shared.address import database_uri
 from shared.mongod import free_port
-from shared.seed import seed
+from shared.seed import require_fixtures
 
 _SAMPLE_S = 5.0
 _LINE_S = 60.0
@@ -54,9 +55,10 @@ def soak() -> int:
     stack = named([os.environ["STACK"]])[0]
     minutes = whole_number("MINUTES", 60, most=10_000)
     clients = whole_number("CONNECTIONS", 20, most=10_000)
+    require_room(clients, [stack])
     toolchain.prepare(stack.app)
     uri = database_uri()
-    seed(uri, database_name())
+    require_fixtures(uri)
     folder = RESULTS / "soak"
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -204,6 +204,6 @@ def _writer(replies: BinaryIO) -> Callable[[dict[str, Any]], None]:
 
 def _socket_at(host: str) -> socket.socket:
     try:
-        return socket.create_server((host, 0), backlog=128)
+        return socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=128)
     except OSError as error:
         raise BadSetting(f"HOST {host} is no address of that machine: {error.strerror}") from None

@@ -14,9 +14,16 @@ from loadtests.machines.placement import usable_cpus
 from loadtests.results.battle import Environment, Git
 from loadtests.settings import ROOT
 from loadtests.stacks.catalogue import App
+from loadtests.stacks.room import local_ports
 from loadtests.stacks.toolchain import environment
 
 _LOCK_NAMES = ("requirements.lock", "package-lock.json", "pom.xml", "build.sbt", "mongod.lock", "nodejs.lock")
+
+# A JVM says before its version which options it was given, and these may hold passwords.
+_TOOLS = (
+    ("node", ["node", "--version"], r"v\d[\w.-]*$"),
+    ("java", ["java", "-version"], r'(openjdk|java) version "[\w.+-]+"( \d{4}-\d\d-\d\d)?'),
+)
 
 
 def describe(apps: Iterable[App], mongod_version: str) -> Environment:
@@ -35,7 +42,7 @@ def describe(apps: Iterable[App], mongod_version: str) -> Environment:
         limits={
             "open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
             "somaxconn": _number("/proc/sys/net/core/somaxconn"),
-            "local_ports": _local_ports(),
+            "local_ports": local_ports(),
         },
         git=git_state(),
         locks=_locks(apps),
@@ -60,11 +67,6 @@ def _number(path: str) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def _local_ports() -> int | None:
-    ends = _read("/proc/sys/net/ipv4/ip_local_port_range").split()
-    return int(ends[1]) - int(ends[0]) + 1 if len(ends) == 2 else None
-
-
 def _locks(apps: list[App]) -> dict[str, str]:
     folders = [ROOT, ROOT / "shared", *(app.folder for app in apps)]
     files = [folder / name for folder in folders for name in _LOCK_NAMES]
@@ -83,28 +85,30 @@ def _versions(app: App) -> Iterable[tuple[str, str]]:
     for path in sorted(app.folder.glob("target/**/lib/*.jar")):
         name, _, version = path.stem.rpartition("-")
         yield f"{app.name}/{name}", version
-    for tool, command in (("node", ["node", "--version"]), ("java", ["java", "-version"])):
+    for tool, command, version in _TOOLS:
         if tool in app.tools:
-            yield tool, _first_line(command, environment(app))
+            yield tool, _said(command, version, environment(app))
 
 
 def git_state() -> Git | None:
     """Return the commit and whether there are uncommitted changes; None outside a repository."""
-    commit = _first_line(["git", "-C", str(ROOT), "rev-parse", "HEAD"])
-    if not re.fullmatch("[0-9a-f]{40,64}", commit):
+    commit = _said(["git", "-C", str(ROOT), "rev-parse", "HEAD"], "[0-9a-f]{40,64}$")
+    if not commit:
         return None
-    changes = _first_line(["git", "-C", str(ROOT), "status", "--porcelain"])
+    changes = _said(["git", "-C", str(ROOT), "status", "--porcelain"], ".+")
     return Git(commit=commit, uncommitted_changes=bool(changes))
 
 
 def wrk_version() -> str:
     # Its usage text follows, and it ends with status 1.
-    return _first_line(["wrk", "-v"]).removeprefix("wrk ").split(" [")[0]
+    return _said(["wrk", "-v"], r"wrk \S+").removeprefix("wrk ")
 
 
-def _first_line(command: list[str], variables: dict[str, str] | None = None) -> str:
+def _said(command: list[str], wanted: str, variables: dict[str, str] | None = None) -> str:
+    """Return what matches ``wanted`` at the beginning of a line of what a command says; of the rest nothing is kept."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, env=variables)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=10, env=variables)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return (done.stdout or done.stderr).partition("\n")[0].strip()
+    found = re.search(f"^{wanted}", done.stdout or done.stderr, re.MULTILINE)
+    return found[0] if found else ""

@@ -54,14 +54,15 @@ class Address:
     @classmethod
     def parse(cls, text: str) -> "Address":
         """Return what ``text`` says. Raises BadSetting."""
-        example = f"SERVER must be such as ssh://user@10.0.0.2 or ssh://user@10.0.0.2:22/home/user/battle, not '{text}'"
+        # The text is not quoted: somebody may have put a password there.
+        example = "SERVER must be such as ssh://user@10.0.0.2 or ssh://user@10.0.0.2:22/home/user/battle"
         try:
             parts = urlsplit(text)
             port = parts.port
         except ValueError:
             raise BadSetting(example) from None
         host = parts.hostname or ""
-        safe = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.:%-]*")
+        safe = re.compile(r"[A-Za-z0-9_.:][A-Za-z0-9_.:%-]*")
         named_well = all(safe.fullmatch(part) for part in (host, parts.username or "x"))
         if parts.scheme != "ssh" or not named_well or parts.password or parts.query or parts.fragment:
             raise BadSetting(example)
@@ -72,7 +73,8 @@ class Address:
         """Return the command that runs the agent there. SSH_OPTIONS are put before the destination."""
         # The repository sets itself up there as it does here; what that prints must not be taken for replies.
         set_up = "make --silent .venv/.ready </dev/null >&2"
-        there = f"cd {shlex.quote(self.path)} && {set_up} && exec .venv/bin/python -m loadtests agent"
+        run = ".venv/bin/python -m loadtests agent"
+        there = f"cd {shlex.quote(self.path)} && {set_up} && exec .venv/bin/python -I shared/environment.py {run}"
         return [
             "ssh", "-T",
             # It must not wait for a password that nobody is asked for.

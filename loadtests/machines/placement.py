@@ -5,23 +5,22 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import ceil
-from pathlib import Path
 
 from loadtests.results.battle import Placement
 from loadtests.settings import BadSetting
+from loadtests.stacks.processes import cgroup_limits
 
 # With fewer, one of the three would have none to itself.
 _LEAST_CPUS_TO_SHARE_OUT = 4
 
 
 def usable_cpus() -> list[int]:
-    """Return the CPUs this process may use; as many of them as a cgroup v2 quota pays for."""
+    """Return the CPUs this process may use; as many of them as the quotas of its cgroups pay for."""
     cpus = sorted(os.sched_getaffinity(0))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return cpus[: max(1, ceil(int(quota) / int(period)))]
-    except (OSError, ValueError):  # no such file, or "max": no quota
-        return cpus
+    quotas = [(*line.split(),) for line in cgroup_limits("cpu.max")]
+    quotas += zip(cgroup_limits("cpu.cfs_quota_us"), cgroup_limits("cpu.cfs_period_us"), strict=True)
+    paid = [int(quota) / int(period) for quota, period in quotas if quota not in ("max", "-1")]
+    return cpus[: max(1, ceil(min(paid, default=len(cpus))))]
 
 
 def chosen_placement(usable: Sequence[int]) -> Placement:

@@ -6,9 +6,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pymongo.errors import PyMongoError
-from pymongo.uri_parser import parse_uri
-
 from loadtests.machines.agent import SILENCE_S
 from loadtests.machines.description import describe, wrk_version
 from loadtests.machines.link import (
@@ -29,7 +26,7 @@ from loadtests.results.counts import MachineTimes, Usage
 from loadtests.settings import BadSetting, is_loopback
 from loadtests.stacks.catalogue import App, Stack
 from loadtests.stacks.server import DRAIN_TIMEOUT_S, READY_TIMEOUT_S, Server
-from shared.address import database_name
+from shared.address import brought_by_user, database_name
 
 _TRY_AGAIN_AFTER_S = 0.5
 
@@ -225,13 +222,8 @@ def machine_from_environment() -> Machine:
 
 
 def _require_shared_database() -> None:
-    uri = os.environ.get("MONGODB_URI")
-    if not uri:
+    brought = brought_by_user()
+    if brought is None:
         raise BadSetting("SERVER needs MONGODB_URI: the address of a MongoDB that this machine and that one can reach")
-    try:
-        hosts = [host for host, _ in parse_uri(uri)["nodelist"]]
-    except (PyMongoError, ValueError):
-        # The driver's own message may quote a part of the password.
-        raise BadSetting("MONGODB_URI must be a MongoDB connection string that the driver can parse") from None
-    for host in filter(is_loopback, hosts):
+    for host in filter(is_loopback, brought.names):
         raise BadSetting(f"MONGODB_URI names {host}, which is another machine for the server than for this one")

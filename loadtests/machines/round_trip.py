@@ -5,7 +5,7 @@ import time
 from statistics import median
 
 from loadtests.results.battle import RoundTrip
-from loadtests.settings import BadSetting
+from loadtests.settings import BadSetting, authority
 
 _TIMES = 21
 _TIMEOUT_S = 3.0
@@ -23,6 +23,7 @@ def round_trip(host: str, port: int) -> RoundTrip:
             socket.create_connection((host, port), timeout=_TIMEOUT_S).close()
         except OSError as error:
             here = socket.gethostname()
-            raise BadSetting(f"{host}:{port} cannot be reached from {here}: {error.strerror or error}") from None
+            where = authority(host, port)
+            raise BadSetting(f"{where} cannot be reached from {here}: {error.strerror or error}") from None
         took_ms.append((time.perf_counter() - begun) * 1000)
     return RoundTrip(median=round(median(took_ms), 3), least=round(min(took_ms), 3), most=round(max(took_ms), 3))

@@ -5,13 +5,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from loadtests.results.battle import DatabaseMachine
 from loadtests.settings import BadSetting
-
-_ANSWER_TIMEOUT_MS = 3000
+from shared.address import client, told
 
 
 class DatabaseGone(Exception):
@@ -19,11 +17,11 @@ class DatabaseGone(Exception):
 
 
 class Database:
-    """Asks the mongod at ``uri``. Close it, or use it as a context manager."""
+    """Asks the mongod at ``uri``. Close it, or use it as a context manager. Raises BadAddress."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self._client: MongoClient[dict[str, Any]] = MongoClient(uri, serverSelectionTimeoutMS=_ANSWER_TIMEOUT_MS)
+        self._client = client(uri)
 
     def __enter__(self) -> "Database":
         return self
@@ -47,7 +45,7 @@ class Database:
         try:
             return str(self._client.server_info()["version"])
         except PyMongoError as error:
-            raise DatabaseGone(f"mongod does not answer: {_first_line(error)}") from None
+            raise DatabaseGone(f"mongod does not answer: {told(error)}") from None
 
     def address(self) -> tuple[str, int]:
         """Return host and port of the server that answers. Raises DatabaseGone."""
@@ -112,11 +110,11 @@ class Database:
         except OperationFailure as refusal:
             raise BadSetting(
                 "DB_LATENCY_MS needs a mongod that takes failpoints (--setParameter enableTestCommands=1), and this "
-                f"one refuses ({_first_line(refusal)}): leave MONGODB_URI out to use the project's own, "
+                f"one refuses ({told(refusal)}): leave MONGODB_URI out to use the project's own, "
                 "or set DB_LATENCY_MS=0"
             ) from None
         except PyMongoError as error:
-            raise DatabaseGone(f"mongod does not answer: {_first_line(error)}") from None
+            raise DatabaseGone(f"mongod does not answer: {told(error)}") from None
 
     def _status(self) -> dict[str, Any] | None:
         try:
@@ -124,13 +122,9 @@ class Database:
         except OperationFailure:
             return None
         except PyMongoError as error:
-            raise DatabaseGone(f"mongod does not answer: {_first_line(error)}") from None
+            raise DatabaseGone(f"mongod does not answer: {told(error)}") from None
 
 
 def _pretty(name: str) -> str:
     # On Debian mongod repeats a line of /etc/os-release.
     return name.removeprefix("PRETTY_NAME=").strip('"')
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).split(", Timeout")[0].split(", full error")[0].splitlines()[0]

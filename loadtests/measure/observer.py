@@ -8,9 +8,11 @@ import asyncio
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
+from loadtests.measure.wrk import OWN_TROUBLE, WrkFailed, out_of
 from loadtests.results.counts import Observation, Outcome
 
 # How often a request that waits too long is looked for, so a timeout is found at most this late.
@@ -67,7 +69,7 @@ def observe(
 ) -> Observation:
     """Keep ``connections`` clients asking for ``path`` for ``duration_s`` seconds and return what they saw.
 
-    With ``body``, a reply of another body is a wrong one.
+    With ``body``, a reply of another body is a wrong one. Raises WrkFailed where this machine has run out of something.
     """
     return asyncio.run(_Run(Clients(host, port, path, connections, timeout_s, body)).for_seconds(duration_s))
 
@@ -88,7 +90,11 @@ class KnownLoad:
     def __init__(self, clients: Clients) -> None:
         self._run = _Run(clients)
         self._over = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run.until(self._over)), daemon=True)
+        self._thread = threading.Thread(target=self._load, daemon=True)
+
+    def _load(self) -> None:
+        with suppress(WrkFailed):  # told at the block's end
+            asyncio.run(self._run.until(self._over))
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -96,9 +102,11 @@ class KnownLoad:
             time.sleep(0.005)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._over.set()
         self._thread.join()
+        if kind is None:
+            self._run.require_no_own_trouble()
 
     @property
     def now_s(self) -> float:
@@ -126,6 +134,7 @@ class _Run:
         self.crossed_within_s = _CROSSED_WITHIN_S if of.each_s is None else _CROSSED_WITHIN_OF_FEW_S
         self._ramp_until_s: float | None = None
         self.started = 0.0
+        self.own_trouble: str | None = None
         self.clients = [_Client(self) for _ in range(of.number)]
         self.ramp_s = 0.0
         self.outcomes: Counter[Outcome] = Counter()
@@ -157,6 +166,11 @@ class _Run:
             self._end()
         return self._seen()
 
+    def require_no_own_trouble(self) -> None:
+        """Raise WrkFailed where this machine, and not the server, had no room for a client."""
+        if self.own_trouble:
+            raise out_of(f"{self.own_trouble} for {self.of.number} clients")
+
     def _start(self) -> None:
         self.started = time.monotonic()
         for client in self.clients:
@@ -166,6 +180,7 @@ class _Run:
     async def _watch(self, until: float) -> None:
         while (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(_WATCH_S, left))
+            self.require_no_own_trouble()
             now = time.monotonic()
             overdue = now - self.of.timeout_s
             if self._ramp_until_s is not None:
@@ -234,7 +249,8 @@ class _Client:
         loop = asyncio.get_running_loop()
         try:
             await loop.create_connection(lambda: stream, self._run.of.host, self._run.of.port)
-        except OSError:
+        except OSError as error:
+            self._run.own_trouble = self._run.own_trouble or OWN_TROUBLE.get(error.errno or 0)
             self.ended(Outcome.REFUSED)
         else:
             self._stream = stream

@@ -1,5 +1,6 @@
 """wrk, run once, with what it counted as numbers."""
 
+import errno
 import json
 import os
 import resource
@@ -23,9 +24,24 @@ _GRACE_S = 30
 RAMP_PATH = "/sleep?ms=0"
 RAMP_BODY = '{"slept_ms":0}'
 
+# What runs out on the machine of the clients: no server has refused anything then.
+OWN_TROUBLE = {
+    errno.EADDRNOTAVAIL: "client ports",
+    errno.EMFILE: "open files",
+    errno.ENFILE: "open files",
+    errno.ENOBUFS: "memory",
+    errno.ENOMEM: "memory",
+    errno.EAGAIN: "processes",
+}
+
 
 class WrkFailed(Exception):
-    """wrk could not run, or was killed. The message is one line."""
+    """No load: wrk could not run or was killed, or its machine ran out of something. The message is one line."""
+
+
+def out_of(what: str) -> WrkFailed:
+    """Return what to raise where this machine, and not the server, had too little of ``what``."""
+    return WrkFailed(f"this machine ran out of {what}: the bench's own trouble, which says nothing about the server")
 
 
 @dataclass(frozen=True)
@@ -84,7 +100,7 @@ def run_script(
         process = subprocess.Popen(
             [*die_with_parent("KILL"), *command],
             cwd=ROOT,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
@@ -96,7 +112,11 @@ def run_script(
     if process.returncode < 0:
         raise WrkFailed(f"wrk was killed by {signal.Signals(-process.returncode).name}")
     if process.returncode or not summary:
-        raise WrkFailed(f"wrk ended with status {process.returncode}: {' '.join(text.strip().splitlines()[-1:])}")
+        last = " ".join(text.strip().splitlines()[-1:])
+        for number, what in OWN_TROUBLE.items():
+            if os.strerror(number) in last:
+                raise out_of(what)
+        raise WrkFailed(f"wrk ended with status {process.returncode}: {last}")
     return tables, json.loads(summary), usage
 
 
@@ -104,18 +124,21 @@ def _wait(
     process: "subprocess.Popen[bytes]", duration_s: int, meanwhile: Callable[[int], None] | None, interval_s: float
 ) -> resource.struct_rusage:
     deadline = time.monotonic() + duration_s + _GRACE_S
-    ended = os.pidfd_open(process.pid)
+    assert process.stdin
+    ended = select.poll()
+    # wrk reads nothing: this pipe tells when its other end is closed, which no kernel is too old for.
+    ended.register(process.stdin, 0)
     try:
-        while not select.select([ended], [], [], interval_s)[0]:
+        while not ended.poll(interval_s * 1000):
             if time.monotonic() > deadline:
                 raise WrkFailed(f"wrk did not end {_GRACE_S} s after its {duration_s} s")
             if meanwhile:
                 meanwhile(process.pid)
     except BaseException:
-        process.kill()
+        os.kill(process.pid, signal.SIGKILL)
         raise
     finally:
-        os.close(ended)
+        process.stdin.close()
         # Reaped here and not by Popen: only wait4 tells what this one child has used.
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

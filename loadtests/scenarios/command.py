@@ -23,13 +23,15 @@ from loadtests.measure.database import Database, DatabaseGone
 from loadtests.results.battle import Environment
 from loadtests.results.file import dated_folder, now, write_whole
 from loadtests.scenarios.summary import summarise, tell
-from loadtests.settings import RESULTS, ROOT, BadSetting, duration_s, whole_number
+from loadtests.settings import RESULTS, ROOT, BadSetting, authority, duration_s, whole_number
 from loadtests.signals import Stopped, stopped_by_signals
 from loadtests.stacks.bodies import EXPECTED, PATHS, check
 from loadtests.stacks.by_hand import prepared, say, warn_if_reachable
 from loadtests.stacks.catalogue import Stack
 from loadtests.stacks.processes import die_with_parent, session_members
+from loadtests.stacks.room import require_room
 from loadtests.stacks.server import LOOPBACK, StackFailed, require_free_port
+from shared.environment import HOME
 from shared.mongod import free_port
 
 FILES = ",".join(str(Path(__file__).with_name(name)) for name in ("locustfile.py", "recorder.py"))
@@ -42,6 +44,11 @@ _RAMP_UP_S = 5
 _MOST_SPAWNED_PER_S = 100
 # Where the locust file takes the digest of each document's body from.
 _VARIABLES = {"mongo": "LOCUST_SMALL_SHA256", "mongo_big": "LOCUST_BIG_SHA256"}
+# What a summary tells of how it was made. Other variables may hold logins: locust reads LOCUST_WEB_AUTH, for one.
+_TOLD = re.compile(
+    "TARGET|MASTER|DURATION|WEB_CONCURRENCY|THREADS|LOCUST_(USERS|SPAWN_RATE|RUN_TIME|STOP_TIMEOUT|PROCESSES|"
+    "EXPECT_WORKERS|USER_CLASSES|TAGS|EXCLUDE_TAGS|THINK_TIME|BIG_SHARE|FEED_RATE|SLEEP_MS|BURST|BURST_PERIOD)"
+)
 _FAILED = 1
 _INTERRUPTED = 130
 _MASTER_PORT = 5557
@@ -84,7 +91,7 @@ def web_page(stack: Stack) -> int:
     with stopped_by_signals():
         try:
             with _served(stack) as target:
-                say(f"\nlocust's page: http://{host}:{port} (Ctrl-C stops it and {stack.name})")
+                say(f"\nlocust's page: http://{authority(host, port)} (Ctrl-C stops it and {stack.name})")
                 warn_if_reachable("LOCUST_WEB_HOST", host, "whoever opens it can send load from here")
                 command = _command(target, "--web-host", host, "--web-port", str(port), "--class-picker")
                 with _locust(command, _environment(target), target.folder) as process:
@@ -95,7 +102,7 @@ def web_page(stack: Stack) -> int:
 
 def master() -> int:
     """Run a master in the foreground: it waits for its workers, runs the scenario on them, and writes it down."""
-    _check_variables()
+    _check_variables(users_here=False)
     target = _target("master")
     host = os.environ.get("LOCUST_MASTER_BIND_HOST") or LOOPBACK
     port = whole_number("LOCUST_MASTER_BIND_PORT", _MASTER_PORT, most=65535)
@@ -104,7 +111,8 @@ def master() -> int:
     warn_if_reachable(
         "LOCUST_MASTER_BIND_HOST", host, "whoever reaches the port can join as a worker and report anything"
     )
-    say(f"waiting for {workers} worker{'s' * (workers > 1)} at {host}:{port}: make locust-worker MASTER={host}:{port}")
+    place = authority(host, port)
+    say(f"waiting for {workers} worker{'s' * (workers > 1)} at {place}: make locust-worker MASTER={place}")
     options = ("--master", "--master-bind-host", host, "--master-bind-port", str(port))
     with stopped_by_signals():
         return _headless(target, *options, "--expect-workers", str(workers), "--enable-rebalancing")
@@ -113,13 +121,13 @@ def master() -> int:
 def worker() -> int:
     """Run a worker of the master at MASTER until that ends; return the exit status."""
     text = os.environ.get("MASTER") or LOOPBACK
-    match = re.fullmatch(r"([^:\s]+|\[[0-9a-fA-F:]+\])(?::([0-9]{1,5}))?", text)
+    match = re.fullmatch(r"([^:\s]+|\[[0-9a-fA-F:.]+(?:%\w+)?\])(?::([0-9]{1,5}))?", text)
     if match is None:
-        raise BadSetting(f"MASTER must be HOST or HOST:PORT, not '{text}'")
+        raise BadSetting(f"MASTER must be HOST, HOST:PORT or [IPV6]:PORT, not '{text}'")
     address = ("--master-host", match[1].strip("[]"), "--master-port", match[2] or str(_MASTER_PORT))
     command = [sys.executable, "-m", "locust", "-f", FILES, "--worker", *address]
     say(f"worker of the master at {text}; it may be started later (Ctrl-C stops this)")
-    with stopped_by_signals(), _locust(command, _without_empty(os.environ)) as process:
+    with stopped_by_signals(), _locust(command, variables_for_locust(os.environ)) as process:
         return process.wait()
 
 
@@ -138,9 +146,16 @@ def _served(stack: Stack, port: int | None = None) -> Iterator[Target]:
 
 def _target(name: str) -> Target:
     url = (os.environ.get("TARGET") or "http://127.0.0.1:5000").rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
-        raise BadSetting(f"TARGET must be an address such as http://127.0.0.1:5000, not '{url}'")
+    example = "TARGET must be an address such as http://127.0.0.1:5000"
+    if "@" in url:
+        raise BadSetting(f"{example}, with no login: it is written into files")
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or parts.path or parts.query:
+        raise BadSetting(f"{example}, not '{url}'")
     digests = _digests(url)
     uri = os.environ.get("MONGODB_URI")
     return Target(url, _new_folder(name), database=Database(uri) if uri else None, digests=digests)
@@ -198,7 +213,7 @@ def _headless(target: Target, *options: str) -> int:
     if not record.exists():
         if stopped:
             return _INTERRUPTED
-        last = [line for line in (folder / "locust.log").read_text().splitlines() if line.strip()][-1:]
+        last = [line for line in (folder / "locust.log").read_text(errors="replace").splitlines() if line.strip()][-1:]
         raise StackFailed(f"locust ended with status {status}: {' '.join(last)} (see {folder})")
     finds = _finds(target)
     counted = finds - finds_before if finds is not None and finds_before is not None else None
@@ -237,29 +252,33 @@ def _command(target: Target, *options: str) -> list[str]:
 
 def _environment(target: Target) -> dict[str, str]:
     digests = {_VARIABLES[endpoint]: digest for endpoint, digest in target.digests.items()}
-    return {**digests, **_without_empty(os.environ)}
+    return {**digests, **variables_for_locust(os.environ)}
 
 
-def _without_empty(variables: Mapping[str, str]) -> dict[str, str]:
-    # An empty value counts as not set, as everywhere in this project; locust would stumble over it.
-    return {name: value for name, value in variables.items() if value or not name.startswith("LOCUST_")}
+def variables_for_locust(variables: Mapping[str, str]) -> dict[str, str]:
+    # An empty value counts as not set, as everywhere in this project; locust would stumble over it. And a HOME without
+    # a .locust.conf, which could make it wait for workers that never come.
+    kept = {name: value for name, value in variables.items() if value or not name.startswith("LOCUST_")}
+    return {**kept, "HOME": str(HOME)}
 
 
 _CHECKED_ABOVE = {"LOCUST_USERS", "LOCUST_SPAWN_RATE", "LOCUST_RUN_TIME", "LOCUST_PROCESSES"}
 
 
-def _check_variables() -> None:
+def _check_variables(users_here: bool = True) -> None:
     """Raise BadSetting now for what locust would refuse only when everything is started."""
-    whole_number("LOCUST_USERS", _USERS, most=1_000_000)
+    users = whole_number("LOCUST_USERS", _USERS, most=1_000_000)
+    if users_here:
+        require_room(users, [], "LOCUST_USERS")
     whole_number("LOCUST_SPAWN_RATE", 1, most=1_000_000)
     _run_time_s()
     if os.environ.get("LOCUST_PROCESSES") != "-1":
         whole_number("LOCUST_PROCESSES", 1, most=256)
-    if not any(name.startswith("LOCUST_") and name not in _CHECKED_ABOVE for name in _without_empty(os.environ)):
+    if not any(name.startswith("LOCUST_") and name not in _CHECKED_ABOVE for name in variables_for_locust(os.environ)):
         return
     done = subprocess.run(
         [sys.executable, "-m", "locust", "-f", FILES, "--list"],
-        env=_without_empty(os.environ), capture_output=True, text=True,
+        env=variables_for_locust(os.environ), capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:]
@@ -323,12 +342,9 @@ def _described(target: Target) -> Environment:
 
 
 def _typed() -> str:
-    given = [f"{name}={shlex.quote(value)}" for name, value in sorted(os.environ.items()) if value and _is_ours(name)]
+    told = [(name, value) for name, value in sorted(os.environ.items()) if value and _TOLD.fullmatch(name)]
+    given = [f"{name}={shlex.quote(value)}" for name, value in told]
     return " ".join(["make", "-".join(sys.argv[1:]), *given])
-
-
-def _is_ours(name: str) -> bool:
-    return name.startswith("LOCUST_") or name in ("TARGET", "MASTER", "DURATION", "WEB_CONCURRENCY", "THREADS")
 
 
 def _run_time_s() -> int:

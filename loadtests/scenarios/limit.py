@@ -5,6 +5,7 @@ Both ask the cheapest server there is, which answers the articles from memory, s
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from loadtests.measure import wrk
-from loadtests.scenarios.command import FILES
+from loadtests.scenarios.command import FILES, variables_for_locust
 from loadtests.settings import ROOT, duration_s, endpoints, whole_number
 from loadtests.stacks.bodies import EXPECTED, PATHS
 from shared.system_packages import require
@@ -57,7 +58,10 @@ def _locust(url: str, tag: str, processes: int, seconds: int) -> float:
         ]  # fmt: skip
         if processes > 1:
             command += ["--processes", str(processes)]
-        subprocess.run([*command, "Reader"], cwd=ROOT, check=True, capture_output=True, timeout=seconds + 60)
+        subprocess.run(
+            [*command, "Reader"],
+            cwd=ROOT, env=variables_for_locust(os.environ), check=True, capture_output=True, timeout=seconds + 60,
+        )  # fmt: skip
         result: dict[str, Any] = json.loads(record.read_text())
     return float((result["total"]["requests"] - result["total"]["failed"]) / result["took_s"])
 
@@ -97,3 +101,4 @@ def instant_articles() -> Iterator[str]:
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.close()

@@ -1,5 +1,6 @@
 """summary.json of a locust run: what the recorder saw, in the words of docs/results.md."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -7,9 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from loadtests.measure.wrk import OWN_TROUBLE
 from loadtests.results.battle import Doubt, Environment
 from loadtests.results.cell import Latency
 from loadtests.results.record import Amount, Count, Record
+
+# In the words of the locust file.
+_OWN_TROUBLE = {f"connect: {os.strerror(number)}": what for number, what in OWN_TROUBLE.items()}
 
 
 class Outcomes(Record):
@@ -114,7 +119,10 @@ def summarise(record: dict[str, Any], finds: int | None, **about: Any) -> Summar
     ended["ok"] = total["requests"] - total["failed"]
     for failure in record["failures"]:
         ended[_class_of(failure["what"])] += failure["count"]
-    replies = sum(entry["requests"] for entry in record["requests"] if entry["name"].startswith("/mongo"))
+    # A request that found no connection was never sent, so it asks for no find.
+    unsent = Counter({each["name"]: each["count"] for each in record["failures"] if each["what"].startswith("connect")})
+    of_documents = [entry for entry in record["requests"] if entry["name"].startswith("/mongo")]
+    replies = sum(entry["requests"] - unsent[entry["name"]] for entry in of_documents)
     seen = {
         **{name: record[name] for name in ("took_s", "users", "requests", "failures", "exceptions")},
         **{name: record[name] for name in ("load_generators", "workers")},
@@ -171,6 +179,9 @@ def _doubts(summary: Summary) -> Iterator[Doubt]:
         if generator.limit:
             text = f"locust was near its limit ({name}): {generator.limit}."
             yield Doubt(about="load generator", text=text, remedy=more)
+    for what in {each.what for each in summary.failures} & _OWN_TROUBLE.keys():
+        text = f"This machine ran out of {_OWN_TROUBLE[what]}: its own trouble, and no figure of the server."
+        yield Doubt(about="load generator", text=text, remedy="Take fewer users (LOCUST_USERS=), or several machines.")
     failed, asked = sum(summary.outcomes.failed.values()), summary.outcomes.ok
     if failed:
         text = f"{failed} of {failed + asked} requests failed."

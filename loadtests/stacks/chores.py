@@ -7,7 +7,6 @@ import shlex
 import subprocess
 import sys
 import threading
-import venv
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,6 +15,7 @@ from pathlib import Path
 from loadtests.settings import ROOT
 from loadtests.stacks import toolchain
 from loadtests.stacks.catalogue import App, apps
+from shared.set_up import run
 from shared.system_packages import Unavailable
 
 _LINT = ("ruff check .", "ruff format --check .", "mypy", "lint-imports --no-cache --no-logo")
@@ -72,11 +72,12 @@ def audit() -> int:
     """
     auditor = ROOT / ".prepared" / "audit"
     lock = ROOT / "requirements-audit.lock"
-    if not (auditor / "bin" / "pip-audit").exists():
-        venv.create(auditor, with_pip=True)
-        pip = [str(auditor / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
-        if subprocess.run([*pip, "--requirement", str(lock)]).returncode:
-            raise Unavailable("pip-audit could not be installed: see above")
+    stamp = auditor / lock.name
+    if not (stamp.exists() and stamp.read_text() == lock.read_text()):
+        run([sys.executable, "-m", "venv", "--clear", str(auditor)], "audit")
+        install = ["install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--requirement", str(lock)]
+        run([str(auditor / "bin" / "python"), "-m", "pip", *install], "audit")
+        stamp.write_text(lock.read_text())
     found = [
         *(_audited_python(auditor, path) for path in sorted(ROOT.glob("requirements*.lock"))),
         *(_audited_python(auditor, path) for path in sorted(ROOT.glob("*_app/requirements*.lock"))),

@@ -2,14 +2,28 @@
 
 import os
 import shutil
+import subprocess
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 
 from loadtests.settings import BadSetting
 
 
 def die_with_parent(signal_name: str) -> list[str]:
-    """Return the words before a command that make the kernel send it this signal when its parent is killed."""
-    return ["setpriv", "--pdeathsig", signal_name, "--"] if shutil.which("setpriv") else []
+    """Return the words before a command that make the kernel send it this signal when its parent is killed.
+
+    None where setpriv is missing, or of a kind that cannot: everything else works without.
+    """
+    return ["setpriv", "--pdeathsig", signal_name, "--"] if _can_die_with_parent() else []
+
+
+@cache
+def _can_die_with_parent() -> bool:
+    try:
+        return not subprocess.run(["setpriv", "--pdeathsig", "TERM", "--", "true"], capture_output=True).returncode
+    except OSError:
+        return False
 
 
 def pinned_to(cpus: Sequence[int] | None) -> list[str]:
@@ -53,6 +67,20 @@ def stat(pid: int) -> Stat | None:
             return Stat(file.read())
     except (FileNotFoundError, ProcessLookupError):
         return None
+
+
+def cgroup_limits(name: str) -> list[str]:
+    """Return what the files called ``name`` hold, such as ``memory.max``, for this process's cgroups of version 1 and
+    2, each one's parents too."""
+    groups = Path("/proc/self/cgroup")
+    found = []
+    for line in groups.read_text().splitlines() if groups.exists() else []:
+        _, controllers, path = line.split(":", 2)
+        mounted = Path("/sys/fs/cgroup", controllers)
+        # In a container the path is one of the host, and its own group is what is mounted.
+        group = mounted / path.lstrip("/")
+        found += [each / name for each in (group, *group.parents) if each.is_relative_to(mounted)]
+    return [path.read_text().strip() for path in found if path.is_file()]
 
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")

@@ -17,10 +17,11 @@ from typing import Self
 
 import psutil
 
-from loadtests.settings import BadSetting
+from loadtests.settings import BadSetting, authority
 from loadtests.stacks.catalogue import Stack
 from loadtests.stacks.processes import die_with_parent, pinned_to, session_members
 from loadtests.stacks.toolchain import environment
+from shared.said import without_secrets
 
 LOOPBACK = "127.0.0.1"
 READY_TIMEOUT_S = 30
@@ -69,7 +70,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"http://{authority(self.host, self.port)}"
 
     def __enter__(self) -> Self:
         self.start()
@@ -200,20 +201,30 @@ class Server:
         if self.log is None or not self.log.is_file():
             return ""
         lines = self.log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
-        return "".join(f"\n    {line}" for line in lines)
+        return "".join(f"\n    {line}" for line in without_secrets("\n".join(lines)).splitlines())
 
 
 def require_free_port(host: str, port: int) -> None:
-    """Raise BadSetting when something listens on ``port`` already."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                what_to_do = "stop what listens there, or set another PORT"
-                raise BadSetting(f"PORT {port} is in use on {host}: {what_to_do}") from None
-            raise BadSetting(f"HOST {host}, PORT {port} cannot be listened on: {error.strerror}") from None
+    """Raise BadSetting when something listens on ``port`` already, at any address of ``host``."""
+    refusals: list[OSError | UnicodeError] = []
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, _, _, address in found:
+            try:
+                with socket.socket(family, kind) as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(address)
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    what_to_do = "stop what listens there, or set another PORT"
+                    raise BadSetting(f"PORT {port} is in use on {host}: {what_to_do}") from None
+                refusals.append(error)
+    except (OSError, UnicodeError) as error:
+        found, refusals = [], [error]
+    # A name may have an address of a kind that this machine lacks.
+    if len(refusals) >= len(found):
+        reason = getattr(refusals[0], "strerror", None) or refusals[0]
+        raise BadSetting(f"HOST {host}, PORT {port} cannot be listened on: {reason}")
 
 
 def raise_open_file_limit() -> None:

@@ -1,5 +1,6 @@
 """Whole battles of known servers: what fails is a result, what is stopped goes on, nothing is left behind."""
 
+import errno
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from loadtests.results.battle import Entrant
 from loadtests.results.cell import Column
 from loadtests.results.file import CannotWrite
 from loadtests.settings import ROOT
+from loadtests.stacks.bodies import WrongReply
 from shared import mongod
 from shared.mongod import Mongod, free_port
 from shared.seed import seed
@@ -116,6 +118,29 @@ def test_a_crash_a_wrong_body_and_a_missing_tool_do_not_stop_the_others(tmp_path
     assert [row.entrant for row in found.summary.ranking[0].rows] == ["good"]
     assert not passed(found)
     assert battle.missing() == 0
+
+
+@pytest.mark.parametrize("trouble", ["ports", "processes", "memory"])
+def test_what_runs_out_on_this_machine_is_no_failure_of_the_stack(
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    killed = [0]
+
+    def fail(*_: object) -> None:
+        if trouble == "processes":
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        killed[0] += trouble == "memory"
+        try:
+            raise OSError(errno.EADDRNOTAVAIL if trouble == "ports" else errno.ECONNREFUSED, "")
+        except OSError:
+            raise WrongReply("/mongo: no reply") from None
+
+    monkeypatch.setattr("loadtests.battle.rounds.measure_cell", fail)
+    monkeypatch.setattr("loadtests.battle.rounds.killed_for_memory", lambda: killed[0])
+    battle = known_battle(known_plan([known_entrant("fixed")]), tmp_path, uri)
+    battle.fight()
+    (failure,) = results.read(battle.folder).failed
+    assert failure.fault == "bench" and f"ran out of {'client ' * (trouble == 'ports')}{trouble}" in failure.reason
 
 
 def test_a_latency_column_is_measured_with_the_delay_and_leaves_none_behind(tmp_path: Path, uri: str) -> None:

@@ -13,7 +13,8 @@ from loadtests.settings import BadSetting
 @pytest.fixture
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in ("STACKS", "ENDPOINTS", "CONNECTIONS", "DURATION", "ROUNDS", "DB_LATENCY_MS", "THREADS_WRK", "TIMEOUT",
-                 "PLAN", "WEB_CONCURRENCY", "THREADS", "CPUS_SERVER", "CPUS_DB", "CPUS_LOAD"):  # fmt: skip
+                 "PLAN", "WEB_CONCURRENCY", "THREADS", "CPUS_SERVER", "CPUS_DB", "CPUS_LOAD",
+                 "MONGODB_URI", "MONGODB_MAX_POOL_SIZE"):  # fmt: skip
         # Set first: what a plan file puts there is taken away again only where there was something to undo.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
@@ -87,6 +88,27 @@ def test_slots(no_variables: pytest.MonkeyPatch) -> None:
     assert plan.slots(plan.entrants[0], 200) == 3
 
 
+@pytest.mark.parametrize(
+    ("variables", "slots", "are"),
+    [
+        ({"MONGODB_MAX_POOL_SIZE": "8"}, [5, 16, 16, 16], "pooled connections"),
+        ({"MONGODB_URI": "mongodb://h?maxpoolsize=2", "MONGODB_MAX_POOL_SIZE": "8"}, [5, 4, 4, 4],
+         "pooled connections"),
+        ({"MONGODB_URI": "mongodb+srv://h.invalid/?maxPoolSize=50"}, [5, 100, 64, 100], "threads"),
+        # No limit, so that the threads are one, and of an event loop the connections of the load.
+        ({"MONGODB_URI": "mongodb://h/?maxPoolSize=0"}, [5, 200_000, 64, 200_000], "threads"),
+    ],
+)  # fmt: skip
+def test_slots_are_bounded_by_the_pool_of_the_uri(
+    no_variables: pytest.MonkeyPatch, variables: dict[str, str], slots: list[int], are: str
+) -> None:
+    for name, value in {"STACKS": "gunicorn-sync gunicorn-gevent gunicorn-gthread node", **variables}.items():
+        no_variables.setenv(name, value)
+    plan = plan_from_environment("battle-quick", [0, 1])
+    assert [plan.slots(entrant, 200) for entrant in plan.entrants] == slots
+    assert plan.slots_are(plan.entrants[2], 200) == are
+
+
 def test_a_plan_file_gives_what_the_variables_do_not(no_variables: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = tmp_path / "plan.toml"
     path.write_text('stacks = ["gunicorn-sync"]\nconnections = [10, 20]\nrounds = 7\nduration = "3s"\n')
@@ -107,6 +129,7 @@ def test_a_plan_file_gives_what_the_variables_do_not(no_variables: pytest.Monkey
         ("DB_LATENCY_MS", "-1", "DB_LATENCY_MS must be integers from 0 to 10000, not '-1'"),
         ("ROUNDS", "0", "ROUNDS must be an integer from 1 to 1000, not '0'"),
         ("THREADS_WRK", "64", "THREADS_WRK must not exceed CONNECTIONS"),
+        ("WEB_CONCURRENCY", "many", "WEB_CONCURRENCY must be an integer from 1 to 1000000, not 'many'"),
         ("STACKS", "apache", "no stack is called apache"),
         ("PLAN", "/nowhere.toml", "PLAN must be a TOML file that can be read"),
     ],

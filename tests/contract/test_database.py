@@ -1,29 +1,42 @@
 """The database gone, back, slow, frozen and failing, on every stack; and the project's own mongod and seeding."""
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from bson import Int64
 from pymongo import MongoClient
 
+from loadtests.settings import ROOT
 from loadtests.stacks.catalogue import Stack
 from loadtests.stacks.server import Server
 from shared import mongod
 from shared.documents import Document, big, small
 from shared.mongod import Mongod, free_port
 from shared.seed import NotSeeded, seed
+from shared.system_packages import Unavailable
 from tests.conftest import StartServer, log_of
 from tests.exchange import Reply, ask, finds, wait_until
 
 # What docs/contract.md promises, and a second for a machine that is busy with other tests.
 DOWN_WITHIN_S = 2.5 + 1
 BACK_WITHIN_S = 5 + 1
+
+
+def mongods_of(home: Path) -> list[int]:
+    """Return the process ids of every mongod on the data of ``home``, whoever knows of it."""
+    found = psutil.process_iter(["cmdline"])
+    return [each.pid for each in found if str(home / "data") in (each.info["cmdline"] or [])]
 
 
 @contextmanager
@@ -160,22 +173,58 @@ class TestSeeding:
 
 
 class TestOwnMongod:
-    def test_is_found_again_and_survives_a_stale_state_file(self, tmp_path: Path) -> None:
-        first = mongod.ensure_running(tmp_path)
-        try:
-            assert mongod.ensure_running(tmp_path) == first
-            os.killpg(first.pid, signal.SIGKILL)
-            wait_until(lambda: mongod.running(tmp_path) is None, 5, "mongod gone")
-            assert (tmp_path / "mongod.json").exists()
-            again = mongod.ensure_running(tmp_path)
-            assert again.pid != first.pid
-            mongod.stop(again)
-            assert mongod.running(tmp_path) is None
-            assert not (tmp_path / "mongod.json").exists()
-        finally:
-            left = mongod.running(tmp_path)
-            if left:
-                mongod.stop(left)
+    @pytest.fixture
+    def home(self, tmp_path: Path) -> Iterator[Path]:
+        yield tmp_path / "größe und ü" / "mongodb"
+        mongod.remove(tmp_path / "größe und ü" / "mongodb")
+
+    def test_is_found_again_whatever_the_clock_says_and_started_again_when_killed(self, home: Path) -> None:
+        first = mongod.ensure_running(home)
+        # What a clock that is set does to every time that is told as one of the day.
+        with pytest.MonkeyPatch.context() as clock:
+            clock.setattr(psutil.Process, "create_time", lambda _: 0.0)
+            clock.setattr(time, "time", lambda: 0.0)
+            assert mongod.running(home) == mongod.ensure_running(home) == first
+        os.killpg(first.pid, signal.SIGKILL)
+        wait_until(lambda: mongod.running(home) is None, 5, "mongod gone")
+        again = mongod.ensure_running(home)
+        assert again.pid != first.pid
+        assert mongod.stop_running(home) == again
+        assert mongod.running(home) is None
+
+    def test_starts_and_stops_that_are_killed_half_way_are_healed(self, home: Path) -> None:
+        for begun in ("ensure_running", "stop_running"):
+            for after_s in (0.1, 0.25, 0.5):
+                if begun == "stop_running":
+                    mongod.ensure_running(home)
+                code = f"import pathlib; from shared import mongod; mongod.{begun}(pathlib.Path({str(home)!r}))"
+                half = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+                time.sleep(after_s)
+                half.kill()
+                half.wait()
+                with ThreadPoolExecutor(2) as at_once:
+                    found = {each.result() for each in [at_once.submit(mongod.ensure_running, home) for _ in range(2)]}
+                assert found == {mongod.running(home)}
+        mongod.stop_running(home)
+        assert mongods_of(home) == []
+
+    def test_is_found_when_its_data_were_removed_and_a_new_one_serves_new_data(self, home: Path) -> None:
+        first = mongod.ensure_running(home)
+        shutil.rmtree(home)
+        second = mongod.ensure_running(home)
+        assert mongods_of(home) == [second.pid] != [first.pid]
+        mongod.remove(home)
+        assert mongods_of(home) == []
+        assert not list(home.parent.iterdir())
+
+    def test_one_that_dies_of_its_cpu_says_so(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        fake = home.parent / "bin" / "mongod"
+        fake.parent.mkdir(parents=True)
+        fake.write_text("#!/bin/sh\nkill -ILL $$\n")
+        fake.chmod(0o755)
+        monkeypatch.setenv("PATH", str(fake.parent), prepend=os.pathsep)
+        with pytest.raises(Unavailable, match=r"AVX.*MONGODB_URI"):
+            mongod.ensure_running(home)
 
     def test_adds_no_finds_of_its_own_to_those_that_are_counted(self, mongo: MongoClient[Document]) -> None:
         """It makes one at each refresh of its sessions: by default every 5 minutes, in the midst of a count."""

@@ -77,6 +77,8 @@ class Network:
             "SERVER": f"ssh://root@{self.server.address}{self.repository}", "SSH_OPTIONS": self.ssh_options,
             "MONGODB_URI": self.mongodb_uri, "STACKS": STACK, "CONNECTIONS": "20", "DB_LATENCY_MS": "0", **variables,
         }  # fmt: skip
+        seed = self.client.command(sys.executable, "-m", "shared", "seed")
+        subprocess.run(seed, cwd=ROOT, env=environment, check=True, capture_output=True)
         process = subprocess.Popen(
             self.client.command(sys.executable, "-m", "loadtests", "battle-quick"),
             cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -14,6 +14,7 @@ from tests.exchange import loadtests
         ("ssh://load@server.example:2222/srv/battle", "load@server.example", 2222, "/srv/battle"),
         ("ssh://load@server/~/battle", "load@server", None, "battle"),
         ("ssh://server/", "server", None, str(ROOT)),
+        ("ssh://load@[::1]:2222", "load@::1", 2222, str(ROOT)),
     ],
 )
 def test_an_address_says_who_where_and_which_folder(text: str, destination: str, port: int | None, path: str) -> None:
@@ -24,11 +25,12 @@ def test_an_address_says_who_where_and_which_folder(text: str, destination: str,
 
 
 @pytest.mark.parametrize(
-    "text", ["server", "http://server", "ssh://", "ssh://a:b@server", "ssh://-oProxyCommand=x", "ssh://s:x"]
+    "text", ["server", "http://server", "ssh://", "ssh://a:hush@server", "ssh://-oProxyCommand=x", "ssh://s:x"]
 )
 def test_a_bad_address_is_refused(text: str) -> None:
-    with pytest.raises(BadSetting, match="SERVER must be such as"):
+    with pytest.raises(BadSetting, match="SERVER must be such as") as refusal:
         Address.parse(text)
+    assert "hush" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,16 @@
 """``make locust-NAME`` and its relatives: what they say, write down and leave behind."""
 
 import csv
+import json
 import signal
 
 import pytest
 
+from loadtests.settings import authority
 from loadtests.stacks.catalogue import Stack
 from shared.mongod import Mongod
+from shared.seed import seed
+from tests.conftest import LOOPBACKS
 from tests.exchange import loadtests, wait_until
 from tests.scenarios.articles import ArticleServer
 from tests.scenarios.running import ENDS_WITHIN_S, newest_summary, started
@@ -24,17 +28,26 @@ pytestmark = pytest.mark.xdist_group("locust")
         ("LOCUST_RUN_TIME", "soon", "LOCUST_RUN_TIME must be a duration such as 30s or 2m, not 'soon'"),
         ("LOCUST_PROCESSES", "0", "LOCUST_PROCESSES must be an integer from 1 to 256, not '0'"),
         ("TARGET", "127.0.0.1", "TARGET must be an address such as http://127.0.0.1:5000, not '127.0.0.1'"),
+        ("TARGET", "http://[::1", "TARGET must be an address such as http://127.0.0.1:5000, not 'http://[::1'"),
+        ("TARGET", "http://user:hu/sh@127.0.0.1", "TARGET must be an address such as http://127.0.0.1:5000, with no"),
         ("TARGET", "http://127.0.0.1:1", "nothing answers at http://127.0.0.1:1"),
     ],
 )
 def test_a_bad_value_is_one_line_and_status_2(variable: str, value: str, says: str) -> None:
     done = loadtests("locust", **{variable: value})
     assert done.returncode == 2
-    assert says in done.stderr
+    assert says in done.stderr and "sh@" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
 @pytest.mark.load
+def test_the_users_of_a_master_are_on_other_machines() -> None:
+    """On this one there is no room for as many."""
+    for command, says in (("locust", "LOCUST_USERS=1000000 needs"), ("locust-master", "TARGET must be")):
+        done = loadtests(command, LOCUST_USERS="1000000", TARGET="x")
+        assert done.returncode == 2 and says in done.stderr
+
+
 def test_the_limit_of_locust_is_measured_beside_wrk(wrk: None) -> None:
     done = loadtests("locust-limit", DURATION="1s", ROUNDS="1", ENDPOINTS="mongo")
     assert done.returncode == 0, done.stderr
@@ -48,14 +61,17 @@ def test_the_limit_of_locust_is_measured_beside_wrk(wrk: None) -> None:
 
 def test_every_stack_serves_the_scenario(stack: Stack, database_server: Mongod) -> None:
     """``make locust-NAME``: no failure, as many finds as replies, locust's report and CSV files there."""
+    name = f"locust_{stack.name.replace('-', '_')}"
+    seed(database_server.uri, name)
     done = loadtests(
         "locust", stack.name,
-        MONGODB_URI=database_server.uri, MONGODB_DATABASE=f"locust_{stack.name.replace('-', '_')}", PORT="",
+        MONGODB_URI=database_server.uri, MONGODB_DATABASE=name, PORT="", HOST=LOOPBACKS[-1], LOCUST_TOKEN="hush",
         LOCUST_USERS="60", LOCUST_RUN_TIME="2s", LOCUST_SPAWN_RATE="100",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     folder, summary = newest_summary(stack.name)
-    assert summary["passed"] and summary["stack"] == stack.name
+    assert summary["passed"] and summary["stack"] == stack.name and authority(LOOPBACKS[-1], "") in summary["target"]
+    assert "LOCUST_USERS=60" in summary["command"] and "hush" not in json.dumps(summary)
     assert summary["finds"]["verdict"] == "equal" and summary["finds"]["replies"] > 20
     assert {entry["name"] for entry in summary["requests"]} == {"/mongo", "/mongo_big", "/sleep"}
     assert "<html" in (folder / "report.html").read_text()

@@ -1,0 +1,1 @@
+"""The database of the project or of its user: its address, its fixtures."""
