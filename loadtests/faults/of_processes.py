@@ -14,7 +14,6 @@ import psutil
 from loadtests.faults.arena import (
     CLIENTS,
     GRACE_S,
-    HEALTHY_WITHIN_S,
     Arena,
     DoesNotApply,
     Finding,
