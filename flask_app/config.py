@@ -137,7 +137,6 @@ def _read_uri(uri: str, pool_size: int) -> tuple[str, dict[str, Any], MongoClien
     except (PyMongoError, ValueError):
         raise BadSetting("MONGODB_URI must be mongodb://... or mongodb+srv://..., user and password escaped") from None
     _, _, query = uri.partition("?")
-    given: dict[str, Any] = {}
     try:
         # The driver warns of what it then ignores: an option that it does not know, a bad value, a missing library.
         with warnings.catch_warnings(action="error", category=UserWarning):
@@ -150,10 +149,9 @@ def _read_uri(uri: str, pool_size: int) -> tuple[str, dict[str, Any], MongoClien
             client = MongoClient[Any](uri, connect=False, **own)
             _require_obeyed(given, client)
     except (PyMongoError, OSError, ValueError, TypeError, UserWarning) as error:
-        said = " ".join(str(error).split())
-        if "_ssl.c" in said or isinstance(error, OSError):  # it does not say of which file
-            said += f" ({', '.join(f'{name}={given[name]}' for name in _FILES & given.keys())})"
-        raise BadSetting(f"MONGODB_URI cannot be used: {said}") from None
+        # What OpenSSL says of a file does not name it.
+        files = re.findall("tls[a-z]+File=[^&;]*", query, re.IGNORECASE)
+        raise BadSetting(" ".join(["MONGODB_URI cannot be used:", *str(error).split(), *files])) from None
     return hosts.rpartition("@")[2], own, client
 
 
