@@ -15,7 +15,7 @@ const YEAR_10000_MS = Date.UTC(10_000, 0);
 // Integers up to here are exact as a double, so the driver makes them numbers; past it they stay Longs.
 const MAX_EXACT_INTEGER = 2 ** 53;
 
-const [QUOTE, COMMA, COLON, OPEN_BRACE, CLOSE_BRACE, OPEN_BRACKET, CLOSE_BRACKET] = Buffer.from('",:{}[]');
+const [QUOTE, COMMA, COLON, OPEN_BRACE, CLOSE_BRACE, OPEN_BRACKET, CLOSE_BRACKET, ZERO] = Buffer.from('",:{}[]0');
 // 1 for each ASCII character that a JSON string holds as it is, 0 for those that it escapes.
 const PLAIN = new Uint8Array(128).fill(1, 32);
 for (const escaped of Buffer.from('"\\')) PLAIN[escaped] = 0;
@@ -111,10 +111,24 @@ function numberText(value) {
 function writeDate(date, at) {
   const ms = date.getTime();
   if (!(ms >= 0 && ms < YEAR_10000_MS)) return writeAscii(`{"$date":{"$numberLong":"${ms}"}}`, at);
+  // Digit by digit: toISOString() takes twice as long.
   at = writeAscii('{"$date":"', room(at, 36));
-  at = writeAscii(date.toISOString(), at);
-  if (ms % 1000 === 0) at = writeAscii('Z', at - 5);
+  at = writeDigits(date.getUTCFullYear(), 4, '-', at);
+  at = writeDigits(date.getUTCMonth() + 1, 2, '-', at);
+  at = writeDigits(date.getUTCDate(), 2, 'T', at);
+  at = writeDigits(date.getUTCHours(), 2, ':', at);
+  at = writeDigits(date.getUTCMinutes(), 2, ':', at);
+  at = writeDigits(date.getUTCSeconds(), 2, ms % 1000 ? '.' : 'Z', at);
+  if (ms % 1000) at = writeDigits(ms % 1000, 3, 'Z', at);
   return writeAscii('"}', at);
+}
+
+function writeDigits(number, width, end, at) {
+  for (let i = at + width - 1; i >= at; i--) {
+    scratch[i] = ZERO + number % 10;
+    number = (number / 10) | 0;
+  }
+  return writeAscii(end, at + width);
 }
 
 function writeString(text, at) {
