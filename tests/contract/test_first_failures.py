@@ -28,7 +28,8 @@ DATABASE = "articles_first_failures"
 HEALED_WITHIN_S = 12
 # The first is dead for ever, the second is silent at first.
 NAME_SERVERS = ("127.0.53.1", "127.0.53.2")
-ZONE = "battle.example"
+# A driver may refuse a name of two parts.
+ZONE = "db.battle.example"
 
 
 class HeldProxy:
