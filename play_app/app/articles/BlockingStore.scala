@@ -6,7 +6,7 @@ import scala.concurrent.duration._
 import scala.concurrent.{ Await, ExecutionContext, Future, blocking }
 
 import com.mongodb.client.{ MongoClient, MongoClients }
-import com.mongodb.{ ConnectionString, MongoClientSettings, MongoException, ReadPreference }
+import com.mongodb._
 import org.bson.codecs.configuration.CodecRegistries.{ fromCodecs, fromRegistries }
 import org.bson.codecs.{ BsonBinaryCodec, DecoderContext }
 import org.bson.{ BsonBinary, BsonBinaryReader, BsonBinarySubType, BsonDocument, BsonReader }
@@ -40,18 +40,21 @@ final class BlockingStore(settings: Settings) extends DocumentStore[BsonDocument
     // Where no server is known, the time before counts as a part of the wait for one: thousands fail together.
     val most = if (isReachable) settings.dbTimeout else selectionTimeout
     if (waited >= most) throw new DatabaseUnavailable(s"no turn within $most")
+    val end = (most - waited).fromNow
     try
       Option(
         connected(most - waited)
           .getDatabase(settings.database)
           .getCollection(collection, classOf[BsonDocument])
-          .withTimeout((most - waited).toMillis.max(1), TimeUnit.MILLISECONDS)
+          .withTimeout(end.timeLeft.toMillis.max(1), TimeUnit.MILLISECONDS)
           .find()
           .limit(-1)
           .first()
       )
     catch {
-      case error: MongoException => throw DatabaseUnavailable(error)
+      // What MongoDB says of the user is its cause.
+      case error: MongoSecurityException if error.getCause != null => throw DatabaseUnavailable(error.getCause)
+      case error: MongoException                                   => throw DatabaseUnavailable(error)
     }
   }(threadsContext)
 
@@ -84,7 +87,7 @@ final class BlockingStore(settings: Settings) extends DocumentStore[BsonDocument
     if (client.value.exists(_.isFailure)) synchronized(if (client.value.exists(_.isFailure)) client = connect())
     try Await.result(client, within)
     catch {
-      case _: TimeoutException => throw new DatabaseUnavailable(s"the name server did not answer within $within")
+      case _: TimeoutException => throw new DatabaseUnavailable("the name server did not answer in time")
     }
   }
 

@@ -16,7 +16,7 @@ object Json {
 
   /** In pieces, as fast as the client takes them. Then, or when the client has gone, `sent` is called. */
   def inPieces(status: Results.Status, json: ByteString)(sent: => Unit): Result = {
-    val pieces = Source.fromIterator(() => json.grouped(16 * 1024)).watchTermination() { (_, ended) =>
+    val pieces = Source.fromIterator(() => json.grouped(64 * 1024)).watchTermination() { (_, ended) =>
       ended.onComplete(_ => sent)(ExecutionContext.parasitic)
     }
     status.sendEntity(HttpEntity.Streamed(pieces, Some(json.length.toLong), ContentType))

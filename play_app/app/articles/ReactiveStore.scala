@@ -21,7 +21,7 @@ final class ReactiveStore(settings: Settings, scheduler: Scheduler)(implicit ec:
   private val uri        = settings.mongodbUri
   private val mechanisms = mechanismsOf(uri)
   // What the name server says of mongodb+srv is asked later: it may be away, and come back.
-  private val atStart      = understood(uri, settings, lookUp = false)
+  private val atStart      = understood(settings, lookUp = false)
   override val places: Int = atStart._2.nbChannelsPerNode
 
   // Below that the driver's own actor may be too slow to say that there is a server.
@@ -40,7 +40,7 @@ final class ReactiveStore(settings: Settings, scheduler: Scheduler)(implicit ec:
   override def close(): Future[Unit] = driver.close()
 
   private def find(collection: String, selectionEnd: Deadline, end: Deadline): Future[Option[BSONDocument]] =
-    reachable(selectionEnd.timeLeft.max(Duration.Zero)).flatMap(find(_, collection)).recoverWith {
+    reachable(selectionEnd.timeLeft.max(Duration.Zero)).flatMap(find(_, collection))(parasitic).recoverWith {
       case error: DatabaseUnavailable => Future.failed(error)
       case error: DatabaseException   =>
         // The driver forgets a user whom MongoDB has refused once, and goes on as nobody.
@@ -55,7 +55,7 @@ final class ReactiveStore(settings: Settings, scheduler: Scheduler)(implicit ec:
         if (database.value.exists(_.isSuccess)) database = select()
         after(RetryDelay, scheduler)(find(collection, selectionEnd, end))
       case error => Future.failed(DatabaseUnavailable(error))
-    }
+    }(parasitic)
 
   private def reachable(within: FiniteDuration): Future[DB] = {
     if (connection.value.exists(_.isFailure)) connectOnce()
@@ -82,7 +82,7 @@ final class ReactiveStore(settings: Settings, scheduler: Scheduler)(implicit ec:
     connectAgain = ConnectPause.fromNow
     val connected = for {
       (nodes, options) <-
-        if (uri.isSrvProtocol) Future(blocking(understood(uri, settings, lookUp = true)))
+        if (uri.isSrvProtocol) Future(blocking(understood(settings, lookUp = true)))
         else Future.successful(atStart)
       connection <- current.connect(nodes, options.copy(authenticationMechanism = mechanisms.head))
       _          <- Option(uri.getCredential).fold(Future.unit) { user =>
@@ -112,10 +112,11 @@ final class ReactiveStore(settings: Settings, scheduler: Scheduler)(implicit ec:
       .find(BSONDocument.empty)
       .maxTimeMs(settings.dbTimeout.toMillis)
       .one[BSONDocument]
-  }
+  }(parasitic)
 }
 
 private object ReactiveStore {
+  private val parasitic = ExecutionContext.parasitic
   // TUNING.md, "Pool sizes".
   private val DefaultPoolSize = 50
   private val RetryDelay      = 50.millis
@@ -137,19 +138,18 @@ private object ReactiveStore {
       case Some(other)                                 => Settings.refuse(s"authMechanism=$other", "ReactiveMongo")
     }
 
-  /** What ReactiveMongo makes of `uri`. Asks the name server, where `lookUp`. Throws BadSetting for what it ignores. */
-  private def understood(
-      uri: ConnectionString,
-      settings: Settings,
-      lookUp: Boolean
-  ): (Seq[String], MongoConnectionOptions) = {
+  /** What ReactiveMongo makes of the URI. Asks the name server, where `lookUp`. Throws BadSetting for what it ignores.
+    */
+  private def understood(settings: Settings, lookUp: Boolean): (Seq[String], MongoConnectionOptions) = {
+    val uri = settings.mongodbUri
     // ReactiveMongo takes user and password as they are written, undecoded: they come from `uri` instead.
-    val plain = uri.getConnectionString.replaceFirst("//[^/?@]*@", "//")
-    val asked = if (lookUp) plain else plain.replaceFirst("^mongodb\\+srv", "mongodb")
-    val parsed = Try(Await.result(MongoConnection.fromString(asked)(ExecutionContext.parasitic), 15.seconds)).getOrElse {
+    val plain  = uri.getConnectionString.replaceFirst("//[^/?@]*@", "//")
+    val asked  = if (lookUp) plain else plain.replaceFirst("^mongodb\\+srv", "mongodb")
+    val parsed = Try(Await.result(MongoConnection.fromString(asked)(parasitic), 15.seconds)).getOrElse {
       throw new Settings.BadSetting("MONGODB_URI must be a MongoDB connection string that ReactiveMongo can parse")
     }
     parsed.ignoredOptions.filterNot(name => Obeyed(name.toLowerCase)).foreach(Settings.refuse(_, "ReactiveMongo"))
+    if (uri.getApplicationName != null) Settings.refuse("appName", "ReactiveMongo")
     if (uri.isDirectConnection == java.lang.Boolean.TRUE) Settings.refuse("directConnection=true", "ReactiveMongo")
     if (uri.getRetryReads == java.lang.Boolean.FALSE) Settings.refuse("retryReads=false", "ReactiveMongo")
     val options = driverOptions(parsed.options, uri, settings)
@@ -157,8 +157,7 @@ private object ReactiveStore {
     (parsed.hosts.map { case (host, port) => s"$host:$port" }.toSeq, options)
   }
 
-  /** Fills in what the URI does not say in ReactiveMongo's own words. `parsed` is what ReactiveMongo understood of it.
-    */
+  /** Fills in what the URI does not say in ReactiveMongo's own words. `parsed` is what ReactiveMongo understood. */
   private def driverOptions(parsed: MongoConnectionOptions, uri: ConnectionString, settings: Settings) = {
     val named = Settings.optionNames(uri).toSet
 

@@ -120,9 +120,7 @@ object Settings {
 
   /** The names of the options of `uri`, as they are written. */
   def optionNames(uri: ConnectionString): Seq[String] =
-    uri.getConnectionString.dropWhile(
-      _ != '?'
-    ).drop(1).split("[&;]").toSeq.map(_.takeWhile(_ != '=')).filter(_.nonEmpty)
+    uri.getConnectionString.dropWhile(_ != '?').split("[?&;]").toSeq.map(_.takeWhile(_ != '=')).filter(_.nonEmpty)
 
   /** Stops the start, because `driver` would ignore `option` of the URI: worse than not to have it. */
   def refuse(option: String, driver: String): Nothing =

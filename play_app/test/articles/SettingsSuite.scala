@@ -134,6 +134,7 @@ final class SettingsSuite extends munit.FunSuite {
       "directConnection=true",
       "loadBalanced=true",
       "retryReads=false",
+      "appName=x",
       "rm.nbChannelsPerNode=0",
       "minPoolSize=5",
       "maxStalenessSeconds=90&readPreference=secondary",
