@@ -103,5 +103,6 @@ def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType 
 if __name__ == "__main__":
     if not re.match("-m (loadtests|shared|tests)", " ".join(sys.argv[2:4])):
         # It will not come here again.
+        sys.excepthook = _tell
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _UNTOLD)
     _become(sys.argv[1:], environment(os.environ))
