@@ -42,14 +42,14 @@ _STAY = re.compile(
     re.IGNORECASE,
 )
 # Options for every JVM, not for the server alone as JAVA_OPTS is. Of them only the network's stay.
-_OF_EVERY_JVM = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "MAVEN_OPTS", "SBT_OPTS")
+OF_EVERY_JVM = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "MAVEN_OPTS", "SBT_OPTS")
 _OF_NETWORK = re.compile(r"-D(?:https?\.|ftp\.|socks|java\.net\.|javax\.net\.ssl\.)\S+")
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:
     """Return what a command of the project gets where a person has ``given``."""
     chosen = {name: value for name, value in given.items() if _STAY.fullmatch(name) or not _OF_TOOLS.fullmatch(name)}
-    for name in _OF_EVERY_JVM:
+    for name in OF_EVERY_JVM:
         if options := " ".join(_OF_NETWORK.findall(chosen.pop(name, ""))):
             chosen[name] = options
     chosen |= {
@@ -103,5 +103,6 @@ def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType 
 if __name__ == "__main__":
     if not re.match("-m (loadtests|shared|tests)", " ".join(sys.argv[2:4])):
         # It will not come here again.
+        sys.excepthook = _tell
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _UNTOLD)
     _become(sys.argv[1:], environment(os.environ))

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from loadtests.settings import ROOT
@@ -22,6 +23,7 @@ from loadtests.stacks.catalogue import stacks
 from shared.environment import HOME, environment
 from shared.mongod import binary, free_port
 from tests.conftest import prepared
+from tests.exchange import wait_until
 
 pytestmark = pytest.mark.xdist_group("hostile")
 STACK = "gunicorn-gevent"
@@ -96,6 +98,8 @@ class Checkout:
             (self.real / made / "bin" / "python").symlink_to(_PYTHON)
             (self.real / made / "lib").symlink_to(ROOT / made / "lib")
             (self.real / made / "pyvenv.cfg").write_text(f"home = {_PYTHON.parent}\n")
+        for program in ("ruff", "uv"):
+            (self.real / ".venv" / "bin" / program).symlink_to(ROOT / ".venv" / "bin" / program)
         # Its first line would name the Python that it was installed for.
         gunicorn = self.real / "flask_app/.venv/bin/gunicorn"
         gunicorn.write_text('#!/bin/sh\nexec python -m gunicorn "$@"\n')
@@ -203,10 +207,48 @@ def test_a_stack_serves_until_ctrl_c(checkout: Checkout, name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("target", "sign"),
+    [
+        ("lint", "ruff check ."),
+        ("format", "ruff check --fix-only ."),
+        ("check", "ruff check ."),
+        ("bench-encode", "bench.encode"),
+        ("demo-sleep", "Little's law"),
+        ("test", "_app: "),
+        ("audit", "-m venv"),
+        ("lock", "bin/uv pip compile"),
+    ],
+)
+def test_a_long_target_gets_to_its_work(checkout: Checkout, target: str, sign: str) -> None:
+    process = checkout.make(target)
+    assert process.stdout
+    os.set_blocking(process.stdout.fileno(), False)
+    seen: list[str] = []
+
+    def begun() -> bool:
+        with suppress(BlockingIOError):
+            seen.append(os.read(process.stdout.fileno(), 65536).decode())  # type: ignore[union-attr]
+        family = psutil.Process(process.pid).children(recursive=True)
+        with suppress(psutil.Error):
+            seen.extend(" ".join(each.cmdline()) for each in family)
+        return sign in "\n".join(seen)
+
+    try:
+        wait_until(begun, _WITHIN_S, sign)
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(_WITHIN_S)
+    with suppress(BlockingIOError):
+        seen.append(os.read(process.stdout.fileno(), 65536).decode())
+    assert "Traceback" not in "\n".join(seen)
+
+
+@pytest.mark.parametrize(
     ("target", "variables", "named"),
     [
         ("battle", {"STACKS": "x"}, "no stack is called x"),
         ("battle-2014", {"STACKS": "x"}, "no stack is called x"),
+        ("faults-document", {}, "make faults"),
         ("soak", {"STACK": "x"}, "no stack is called x"),
         ("locust-limit", {"DURATION": "x"}, "DURATION"),
         ("locust", {"TARGET": "x"}, "TARGET"),

@@ -21,6 +21,7 @@ from shared.system_packages import Unavailable
 _LINT = ("ruff check .", "ruff format --check .", "mypy", "lint-imports --no-cache --no-logo")
 _FORMAT = ("ruff check --fix-only .", "ruff format .")
 _FAILED = 1
+_INTERRUPTED = 130
 _SETTING_UP = threading.Lock()
 _SOURCES = {".py", ".js", ".scala", ".sbt", ".conf", ".ini"}
 _MADE = {".venv", "node_modules", "target"}
@@ -144,8 +145,12 @@ def _everywhere(own: Sequence[str], of_app: Callable[[App], Sequence[str]]) -> i
     chores: list[Callable[[], int]] = [partial(_in_app, app, of_app(app)) for app in apps().values()]
     chores.insert(0, lambda: max(_run(command, ROOT, {**os.environ, "PATH": programs}) for command in own))
     # Most linters use one processor. In one folder they go one after the other, since some write there.
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as side_by_side:
+    side_by_side = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    try:
         return max(future.result() for future in [side_by_side.submit(chore) for chore in chores])
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr, flush=True)
+        os._exit(_INTERRUPTED)  # else the threads would go on to the next command
 
 
 def _in_app(app: App, commands: Sequence[str], prepare: Callable[[App], None] = toolchain.prepare_tests) -> int:

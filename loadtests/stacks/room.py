@@ -18,6 +18,7 @@ from loadtests.stacks.server import raise_open_file_limit
 # A bench needs some files, processes and threads besides its connections: libraries, logs, pipes, workers.
 _OTHER_FILES = 200
 _OTHER_THREADS = 150
+_POOLED_EACH = 100
 _MIB = 1024 * 1024
 # `make wrk-gunicorn-gevent` with its mongod, on two cores: 213 MiB (PSS) at 200 connections, 235 at 4,000, and what the
 # kernel keeps for each of them.
@@ -32,8 +33,9 @@ def require_room(connections: int, stacks: Iterable[Stack], name: str = "CONNECT
     """
     raise_open_file_limit()
     stacks = list(stacks)
-    # mongod has a thread for each connection to it, and a server is used by no more clients than that.
-    threads = connections * (1 + any(stack.thread_per_connection for stack in stacks)) if stacks else 0
+    # mongod has a thread for each connection to it: those are the pools of some worker processes.
+    of_mongod = min(connections, _POOLED_EACH * (os.cpu_count() or 1)) if stacks else 0
+    threads = of_mongod + connections * any(stack.thread_per_connection for stack in stacks)
     memory = _LEAST_MEMORY + connections * _MEMORY_OF_A_CONNECTION
     for what, needed, limit, raised_by in (
         ("open files", connections + _OTHER_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0], "ulimit -Hn"),

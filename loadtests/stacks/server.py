@@ -21,6 +21,7 @@ from loadtests.settings import BadSetting, authority
 from loadtests.stacks.catalogue import Stack
 from loadtests.stacks.processes import die_with_parent, pinned_to, session_members
 from loadtests.stacks.toolchain import environment
+from shared.environment import OF_EVERY_JVM
 from shared.said import without_secrets
 
 LOOPBACK = "127.0.0.1"
@@ -59,8 +60,10 @@ class Server:
         self.log = log
         self._cpus = cpus
         self._within = within
+        # A JVM repeats these in its log, with the passwords of proxies. They are for builds; JAVA_OPTS is the server's.
+        inherited = {name: value for name, value in environment(stack.app).items() if name not in OF_EVERY_JVM}
         self._environment = {
-            **environment(stack.app),
+            **inherited,
             "HOST": host,
             "PORT": str(port),
             "MONGODB_URI": mongodb_uri,

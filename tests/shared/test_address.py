@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,15 @@ def test_the_tail_of_a_log_has_no_secrets(tmp_path: Path) -> None:
     log.write_text("Picked up JAVA_TOOL_OPTIONS: -Dhttps.proxyPassword=hush\nno: mongodb://u:hush@h/\nbye\n")
     server = Server(stacks()["node"], "mongodb://127.0.0.1:1", 1, log=log)
     assert server.tail() == "\n    no: mongodb://***\n    bye"
+
+
+def test_a_server_gets_no_options_that_its_jvm_would_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Dhttps.proxyPassword=hush")
+    log = tmp_path / "server.log"
+    server = Server(replace(stacks()["node"], command="env"), "mongodb://127.0.0.1:1", 1, log=log)
+    server.start()
+    assert server.wait() == 0
+    assert "PORT=1" in log.read_text() and "hush" not in log.read_text()
 
 
 @pytest.mark.parametrize("program", ["java", "node", "wrk"])
