@@ -110,7 +110,7 @@ check: $(READY) ## in 3 minutes: the style, what needs no server, the contract o
 	@$(PYTEST) $(PURE) tests/contract
 
 test: $(READY) ## everything: the contract on every stack, the apps' own tests, the bench's: STACKS= WORKERS=3
-	@$(PY) -m tests.prepare
+	@$(PY) -m tests.harness.prepare
 	@$(PYTEST)
 
 lint: $(READY) ## check the style and the types of everything

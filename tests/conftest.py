@@ -24,7 +24,7 @@ from shared.documents import Document
 from shared.mongod import Mongod, free_port
 from shared.seed import seed
 from shared.system_packages import Unavailable, require
-from tests.side_by_side import pytest_collection_modifyitems, pytest_runtest_protocol, pytest_terminal_summary
+from tests.harness.side_by_side import pytest_collection_modifyitems, pytest_runtest_protocol, pytest_terminal_summary
 
 __all__ = ["pytest_collection_modifyitems", "pytest_runtest_protocol", "pytest_terminal_summary"]
 

@@ -28,7 +28,7 @@ from shared import mongod
 from shared.mongod import Mongod, free_port
 from shared.seed import seed
 from tests.battle.known_battle import DATABASE, known_battle, known_entrant, known_plan, two_that_answer
-from tests.exchange import wait_until
+from tests.harness.exchange import wait_until
 
 pytestmark = [pytest.mark.usefixtures("wrk"), pytest.mark.xdist_group("known battles")]
 

@@ -30,7 +30,7 @@ from loadtests.stacks.server import Server, StackFailed
 from shared.mongod import Mongod, free_port
 from shared.seed import seed
 from tests.battle.known_battle import DATABASE, known_entrant, known_plan, known_stack
-from tests.side_by_side import UNDECIDED
+from tests.harness.side_by_side import UNDECIDED
 
 pytestmark = [pytest.mark.usefixtures("wrk"), pytest.mark.xdist_group("known answers")]
 

@@ -16,7 +16,7 @@ from loadtests.stacks.processes import die_with_parent
 from shared import mongod
 from shared.documents import Document, small
 from shared.mongod import free_port
-from tests.exchange import wait_until
+from tests.harness.exchange import wait_until
 
 DATABASE = "articles_of_the_uri"
 # Not `admin`, which is what drivers take by themselves, and with characters that a URI has to escape.

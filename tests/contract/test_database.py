@@ -26,7 +26,7 @@ from shared.mongod import Mongod, free_port
 from shared.seed import NotSeeded, seed
 from shared.system_packages import Unavailable
 from tests.conftest import StartServer, log_of
-from tests.exchange import Reply, ask, finds, wait_until
+from tests.harness.exchange import Reply, ask, finds, wait_until
 
 # What docs/contract.md promises, and a second for a machine that is busy with other tests.
 DOWN_WITHIN_S = 2.5 + 1

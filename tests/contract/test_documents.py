@@ -32,7 +32,7 @@ from pymongo.database import Database
 from loadtests.stacks.server import Server
 from shared.documents import Document, extended_json
 from tests.conftest import StartServer, chosen_stacks, prepared
-from tests.exchange import ask
+from tests.harness.exchange import ask
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MS = int((datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC) - _EPOCH) / timedelta(milliseconds=1))

@@ -23,7 +23,7 @@ from shared.seed import seed
 from shared.system_packages import Unavailable
 from tests.conftest import StartServer, log_of, skipped_without_its_tools
 from tests.contract.test_database import DOWN_WITHIN_S, is_unavailable
-from tests.exchange import ask, wait_until_healthy
+from tests.harness.exchange import ask, wait_until_healthy
 
 DATABASE = "articles_first_failures"
 # Most of it is the machine's: a driver's next attempt may come after a heartbeat of 2 s, and one that fails once more.

@@ -20,7 +20,7 @@ from loadtests.stacks.server import Server
 from shared.documents import Document
 from shared.mongod import Mongod
 from tests.conftest import StartServer, log_of
-from tests.exchange import ask, wait_until_healthy
+from tests.harness.exchange import ask, wait_until_healthy
 
 DATABASE = "articles_large"
 # 0.7 MB of many small values, which take most memory for their size, and 14 MB, near MongoDB's limit of 16.

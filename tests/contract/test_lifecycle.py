@@ -18,7 +18,7 @@ from loadtests.stacks.server import Server
 from loadtests.stacks.toolchain import environment
 from shared.mongod import Mongod, free_port
 from tests.conftest import StartServer, log_of
-from tests.exchange import ask, wait_until
+from tests.harness.exchange import ask, wait_until
 
 SECRET = "a-password-that-must-not-be-shown"
 

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from loadtests.stacks.server import Server
-from tests.exchange import ask
+from tests.harness.exchange import ask
 
 # As docs/contract.md has it: a connection that is to be closed is closed this soon after the reply.
 CLOSED_WITHIN_S = 1

@@ -12,7 +12,7 @@ from pymongo.database import Database
 from loadtests.stacks.server import Server
 from shared.documents import Document, big, extended_json, small
 from tests.conftest import log_of
-from tests.exchange import ask, finds
+from tests.harness.exchange import ask, finds
 
 DOCUMENTS = {"/mongo": small(), "/mongo_big": big()}
 COLLECTIONS = {"/mongo": "articles", "/mongo_big": "articles_big"}

@@ -24,7 +24,7 @@ from shared.seed import seed
 from shared.system_packages import Unavailable
 from tests.conftest import StartServer, chosen_stacks, log_of, prepared, skipped_without_its_tools
 from tests.contract.test_raw_requests import Wire, head
-from tests.exchange import ask, wait_until
+from tests.harness.exchange import ask, wait_until
 
 # Fewer than the workers of any stack.
 IN_FLIGHT = 4

@@ -13,7 +13,7 @@ from loadtests.stacks.server import Server
 from shared.documents import Document
 from tests.contract import raw_bson as raw
 from tests.contract.test_documents import generated
-from tests.exchange import ask
+from tests.harness.exchange import ask
 
 # Names that mean something to a driver, a language, or Extended JSON itself. Here they are the user's.
 _SPECIAL_NAMES = (

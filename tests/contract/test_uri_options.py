@@ -23,7 +23,7 @@ from shared.seed import seed
 from tests.conftest import StartServer, log_of
 from tests.contract.secured_mongod import CERTIFIED, DATABASE, PASSWORD, SET, SOURCE, TAGS, USER, Secured, started
 from tests.contract.test_lifecycle import SECRET, _start
-from tests.exchange import ask, wait_until, wait_until_healthy
+from tests.harness.exchange import ask, wait_until, wait_until_healthy
 
 OBEYED, REFUSED = "obeyed", "refused"
 # The columns of the table: what has settings and a driver of its own.

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.data.sample import raw
+from tests.results.sample import raw
 
 
 @pytest.fixture

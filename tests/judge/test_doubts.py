@@ -6,7 +6,7 @@ import pytest
 
 from loadtests.judge.doubts import KINDS, doubts, with_setting
 from loadtests.results.battle import Results
-from tests.data.sample import results_of
+from tests.results.sample import results_of
 
 
 def doubtful(sample: dict[str, Any]) -> Results:

@@ -7,7 +7,7 @@ import pytest
 from loadtests.judge import figures
 from loadtests.judge.figures import jain
 from loadtests.results.counts import Observation, WrkCounts
-from tests.data.sample import raw, results_of
+from tests.results.sample import raw, results_of
 
 # A run without a failure; what no test here looks at is the sample's.
 MEASURED = (

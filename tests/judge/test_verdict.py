@@ -7,7 +7,7 @@ import pytest
 from loadtests.judge.figures import ceiling
 from loadtests.judge.verdict import judge
 from loadtests.results.cell import Cell, Verdict
-from tests.data.sample import raw
+from tests.results.sample import raw
 
 
 def judged(

@@ -17,7 +17,7 @@ from loadtests.settings import ROOT
 from loadtests.stacks.catalogue import named
 from shared import mongod
 from shared.system_packages import Unavailable, require
-from tests.exchange import wait_until
+from tests.harness.exchange import wait_until
 
 STACK = "gunicorn-gthread"
 _ENDS_WITHIN_S = 100

@@ -4,7 +4,7 @@ import pytest
 
 from loadtests.machines.link import Address
 from loadtests.settings import ROOT, BadSetting
-from tests.exchange import loadtests
+from tests.harness.exchange import loadtests
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from loadtests.stacks.catalogue import named
 from shared.mongod import Mongod
 from shared.seed import seed
 from tests.conftest import prepared
-from tests.exchange import wait_until
+from tests.harness.exchange import wait_until
 from tests.machines.network import STACK, copied_repository
 
 

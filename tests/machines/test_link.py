@@ -9,7 +9,7 @@ import pytest
 
 from loadtests.machines.link import Address, ConnectionLost, Link
 from loadtests.settings import BadSetting
-from tests.exchange import wait_until
+from tests.harness.exchange import wait_until
 
 _SSH = f"""#!{sys.executable}
 import json, sys, time

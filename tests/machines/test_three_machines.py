@@ -9,7 +9,7 @@ import pytest
 from loadtests.machines.agent import SILENCE_S
 from loadtests.stacks.catalogue import named
 from tests.conftest import prepared, skipped_without_its_tools
-from tests.exchange import wait_until
+from tests.harness.exchange import wait_until
 from tests.machines.network import STACK, Network, three_machines
 
 pytestmark = pytest.mark.xdist_group("battles of this clone")

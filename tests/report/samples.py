@@ -1,4 +1,4 @@
-"""Results as a battle may leave them, made from tests/data/results-sample.json."""
+"""Results as a battle may leave them, made from tests/results/results-sample.json."""
 
 import copy
 from functools import cache
@@ -7,7 +7,7 @@ from typing import Any
 from loadtests.report.page import page
 from loadtests.results.battle import Results
 from loadtests.settings import ROOT
-from tests.data.sample import raw, results_of
+from tests.results.sample import raw, results_of
 
 Raw = dict[str, Any]
 

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page
 
 from loadtests.report.page import figures
 from loadtests.settings import ROOT
-from tests.browser import chromium
+from tests.harness.browser import chromium
 from tests.report import samples
 
 _SCREENSHOTS = ROOT / ".screenshots"

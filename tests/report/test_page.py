@@ -12,9 +12,9 @@ from loadtests.report.example import write_example
 from loadtests.report.page import doubts, figures
 from loadtests.report.reading import columns
 from loadtests.settings import BadSetting
-from tests.data.sample import raw, results_of
-from tests.exchange import loadtests
+from tests.harness.exchange import loadtests
 from tests.report import samples
+from tests.results.sample import raw, results_of
 
 Results = dict[str, Any]
 _MOST_BYTES = 2_000_000

@@ -11,7 +11,7 @@ from loadtests.results import document
 from loadtests.results import file as results
 from loadtests.results.battle import Results
 from loadtests.settings import BadSetting
-from tests.data import sample
+from tests.results import sample
 
 
 def test_the_figures_come_from_the_counts_and_the_summary_from_the_cells() -> None:

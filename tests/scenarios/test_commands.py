@@ -11,7 +11,7 @@ from loadtests.stacks.catalogue import Stack
 from shared.mongod import Mongod
 from shared.seed import seed
 from tests.conftest import LOOPBACKS
-from tests.exchange import loadtests, wait_until
+from tests.harness.exchange import loadtests, wait_until
 from tests.scenarios.articles import ArticleServer
 from tests.scenarios.running import ENDS_WITHIN_S, newest_summary, started
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from loadtests.scenarios.demo import RUNS, TOLERANCE, Heard, off
-from tests.exchange import loadtests
+from tests.harness.exchange import loadtests
 
 _MOST_S = 60
 

@@ -15,9 +15,9 @@ from loadtests.settings import ROOT
 from loadtests.stacks.catalogue import named
 from shared.documents import Document
 from shared.mongod import Mongod, free_port
-from tests.browser import chromium
 from tests.conftest import StartServer, prepared
-from tests.exchange import finds, wait_until
+from tests.harness.browser import chromium
+from tests.harness.exchange import finds, wait_until
 from tests.scenarios.running import ENDS_WITHIN_S, newest_summary, started
 
 pytestmark = pytest.mark.xdist_group("locust")

@@ -1,4 +1,4 @@
-"""tests/data/results-sample.json: as JSON, to be changed, and as results."""
+"""tests/results/results-sample.json: as JSON, to be changed, and as results."""
 
 import json
 from pathlib import Path

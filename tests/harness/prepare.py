@@ -1,4 +1,4 @@
-"""``python -m tests.prepare``: set up what the tests need, once and in sight, before several of them ask for it."""
+"""``python -m tests.harness.prepare``: set up what the tests need, once and in sight, before they ask for it."""
 
 import sys
 from collections.abc import Callable

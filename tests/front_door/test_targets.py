@@ -24,7 +24,7 @@ from shared.documents import Document
 from shared.mongod import Mongod, free_port
 from shared.seed import seed
 from tests.conftest import LOOPBACKS, chosen_stacks, prepared
-from tests.exchange import wait_until
+from tests.harness.exchange import wait_until
 
 
 def _make(*arguments: str, **settings: str) -> subprocess.Popen[str]:

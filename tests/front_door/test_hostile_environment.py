@@ -23,7 +23,7 @@ from loadtests.stacks.catalogue import stacks
 from shared.environment import HOME, environment
 from shared.mongod import binary, free_port
 from tests.conftest import prepared
-from tests.exchange import wait_until
+from tests.harness.exchange import wait_until
 
 pytestmark = pytest.mark.xdist_group("hostile")
 STACK = "gunicorn-gevent"

@@ -1,0 +1,1 @@
+"""make and its targets: on other people's machines, in their environments, on systems that lack something."""

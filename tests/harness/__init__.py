@@ -1,0 +1,1 @@
+"""What the tests are run with: requests and waiting, the browser, sharing the machine, setting up."""
