@@ -58,6 +58,7 @@ def main(arguments: list[str]) -> int:
         # What the .ini files read, for uWSGI has no expressions.
         environment |= {"WEB_CONCURRENCY": str(workers), "THREADS": str(threads)}
         environment["WORKER_CONNECTIONS"] = str(config.worker_connections)
+        environment["ROUTER_TIMEOUT"] = str(int(config.db_timeout_s) + 50)
         environment["DISABLE_LOGGING"] = "false" if config.access_log else "true"
         # uWSGI reads this option before the variables of an .ini file, and refuses more than the kernel allows.
         somaxconn = Path("/proc/sys/net/core/somaxconn")

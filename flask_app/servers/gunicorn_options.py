@@ -10,8 +10,8 @@ settings = load()
 bind = settings.addresses
 # Clients that wait to be accepted. Beyond it the kernel drops connection attempts, which then take a second or more.
 backlog = 4096
-# Seconds: a worker that is silent for longer is stuck and is replaced; the longest that SIGTERM waits for requests.
-timeout, graceful_timeout = 30, 12
+# Seconds: a worker that is silent for longer (sync: in a find) is stuck and is replaced; how long SIGTERM waits.
+timeout, graceful_timeout = int(settings.db_timeout_s) + 20, 12
 # The heartbeat file of each worker: on a disk its writes can stall a worker. Some containers have no /dev/shm.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 # No control socket: nothing here uses it, and it would leave a file.
