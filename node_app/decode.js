@@ -7,6 +7,7 @@
 import { Binary, BSON, BSONRegExp, BSONType, Code } from 'mongodb';
 
 // By default the driver throws on a regular expression that JavaScript does not know, and on text that is no UTF-8.
+const REFERENCE = Buffer.from('$ref\0');
 const DRIVER = { bsonRegExp: true, validation: { utf8: false } };
 
 /**
@@ -20,7 +21,7 @@ export function decode(bytes) {
 function valueOf(type, bytes) {
   const nested = [BSONType.object, BSONType.array, BSONType.javascriptWithScope].includes(type);
   try {
-    if (!nested || !bytes.includes('$ref\0')) return decodedByDriver(type, bytes);
+    if (!nested || !bytes.includes(REFERENCE)) return decodedByDriver(type, bytes);
   } catch (error) {
     if (!nested && type !== BSONType.regex && type !== BSONType.binData) throw error;
   }
