@@ -35,7 +35,7 @@ final class ReactiveStore(settings: Settings, scheduler: Scheduler)(implicit ec:
   @volatile private var database: Future[DB] = select()
 
   override def findOne(collection: String, waited: FiniteDuration): Future[Option[BSONDocument]] =
-    find(collection, (selectionTimeout - waited).fromNow, (settings.dbTimeout - waited).fromNow)
+    find(collection, (selectionTimeout.min(settings.dbTimeout) - waited).fromNow, (settings.dbTimeout - waited).fromNow)
 
   override def close(): Future[Unit] = driver.close()
 
