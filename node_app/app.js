@@ -17,12 +17,10 @@ const SLEEP_QUERY = {
 /**
  * The application, not listening yet: `listen()` it, or `inject()` requests in a test.
  *
- * @param {object} options
  * @param {Pick<import('./database.js').Database, 'findFirst'>} options.database
  * @param {import('pino').Logger} options.log
  * @param {boolean} [options.accessLog] a line for each request
  * @param {number} [options.longestWaitMs] the most that a request waits before it is answered
- * @returns {import('fastify').FastifyInstance}
  */
 export function buildApp({ database, log, accessLog = false, longestWaitMs = 12_500 }) {
   const app = fastify({
@@ -58,7 +56,7 @@ export function buildApp({ database, log, accessLog = false, longestWaitMs = 12_
   for (const [path, collection] of [['/mongo', 'articles'], ['/mongo_big', 'articles_big']]) {
     route(path, async (request, reply) => {
       const document = await database.findFirst(collection, reply.raw);
-      return document === null ? noDocument(reply) : sendJson(reply, toExtendedJson(document));
+      return document === null ? sendError(reply, 404, 'no document') : sendJson(reply, toExtendedJson(document));
     });
   }
 
@@ -116,10 +114,6 @@ function badRequest(request, reply) {
 
 function notFound(request, reply) {
   return sendError(reply, 404, 'not found');
-}
-
-function noDocument(reply) {
-  return sendError(reply, 404, 'no document');
 }
 
 function methodNotAllowed(request, reply) {

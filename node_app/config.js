@@ -8,7 +8,7 @@ import { inspect } from 'node:util';
 const DATABASE_NAME = /^[^\0/\\. "$*<>:|?]{1,63}$/;
 const LONGEST_SLEEP_MS = 10_000;
 // The most that one process spends on documents: a few of the largest at once, thousands of ordinary ones.
-const MOST_DOCUMENT_BYTES = 512 * 1024 * 1024;
+const MOST_DOCUMENT_BYTES = 256 * 1024 * 1024;
 
 // On one line whatever it holds.
 const quoted = (value) => inspect(value, { breakLength: Infinity });

@@ -104,8 +104,6 @@ export class Database {
 
   /**
    * The first document of a collection: one `find` on the wire.
-   *
-   * @param {string} collection
    * @param {import('node:http').ServerResponse} response until it is closed, it holds memory for the document
    * @returns {Promise<object | null>} null when the collection is empty
    * @throws {DatabaseUnavailable}
@@ -130,12 +128,17 @@ export class Database {
       await withDeadline(this.#client.connect(), this.#client.options.serverSelectionTimeoutMS + SRV_LOOKUP_MS);
       this.#connected = true;
     }
+    if (response.destroyed) return null;
     const share = await this.#memory.take(collection, response);
-    const bytes = await this.#database.collection(collection).findOne({}, { raw: true });
-    this.#memory.came(share, bytes?.length ?? 0);
-    // One after the other, each in a turn of the event loop, or many large ones would keep it from all else.
-    if (bytes?.length > LARGE_BYTES) await (this.#decoding = this.#decoding.then(() => nextTurn()));
-    return share.closed ? null : bytes && decode(bytes);
+    let bytes;
+    try {
+      bytes = await this.#database.collection(collection).findOne({}, { raw: true });
+      // One after the other, or many large ones would keep the event loop from all else.
+      if (bytes?.length > LARGE_BYTES) await (this.#decoding = this.#decoding.then(someTurns));
+      return share.closed ? null : bytes && decode(bytes);
+    } finally {
+      this.#memory.came(share, bytes && bytes.length);
+    }
   }
 
   close() { return this.#client.close(); }
@@ -152,6 +155,11 @@ async function withDeadline(promise, ms) {
   } finally {
     clearTimeout(timer);
   }
+}
+
+// A large document has a turn of the event loop for itself, half a second. Of new clients Node takes one in each turn.
+async function someTurns() {
+  for (let i = 0; i < 50; i++) await nextTurn();
 }
 
 // Looking a name up takes seconds where a DNS server is dead: longer than the driver waits for a connection, and each

@@ -111,7 +111,6 @@ function numberText(value) {
 function writeDate(date, at) {
   const ms = date.getTime();
   if (!(ms >= 0 && ms < YEAR_10000_MS)) return writeAscii(`{"$date":{"$numberLong":"${ms}"}}`, at);
-  // Digit by digit: toISOString() takes twice as long.
   at = writeAscii('{"$date":"', room(at, 36));
   at = writeDigits(date.getUTCFullYear(), 4, '-', at);
   at = writeDigits(date.getUTCMonth() + 1, 2, '-', at);

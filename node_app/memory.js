@@ -19,17 +19,18 @@ export class Memory {
 
   /** Resolves with a share once there is room for a document as large as the last one of `collection`. */
   async take(collection, response) {
-    const share = { collection, bytes: 0, closed: false };
+    const share = { collection, bytes: 0, came: false, closed: false };
     response.once('close', () => {
-      this.#resize(share, 0);
       share.closed = true;
+      this.#resize(share, share.came ? 0 : share.bytes); // What nobody waits for any more still comes.
     });
     return this.#fits(share) ? share : new Promise((resolve, reject) => this.#waiting.push({ share, resolve, reject }));
   }
 
   came(share, bytes) {
-    this.#sizes.set(share.collection, bytes);
-    if (!share.closed) this.#resize(share, COPIES * bytes);
+    if (bytes !== undefined) this.#sizes.set(share.collection, bytes ?? 0);
+    share.came = true;
+    this.#resize(share, share.closed ? 0 : COPIES * (bytes ?? 0));
   }
 
   /** What keeps one from its document keeps those that wait from theirs. */

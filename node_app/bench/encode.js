@@ -1,5 +1,4 @@
 // How long a document takes from BSON to the bytes of a body, with this app's encoder and with the driver's own.
-//
 //   node bench/encode.js FILE     FILE holds one BSON document, such as a .bson of mongodump
 
 import { readFileSync } from 'node:fs';

@@ -38,8 +38,11 @@ test('a share comes back when its reply is sent, and one that waits is forgotten
   asked.responses[1].emit('close');
   asked.responses[0].emit('close');
   await nextTurn();
-  assert.deepEqual(asked.shares.length, 2);
-  memory.came(asked.shares[0], 10); // Its find ends after its time was over.
+  assert.equal(asked.held, 1); // Its find ends after its time was over.
+  memory.came(asked.shares[0], 16 * 1024 * 1024);
+  await nextTurn();
+  assert.equal(asked.held, 2);
+  memory.came(asked.shares[1]); // Its find failed.
   asked.responses[2].emit('close');
   const later = ask(memory, 'b', 2);
   await nextTurn();
@@ -51,6 +54,7 @@ test('one is let in however large it is', async () => {
   const asked = ask(memory, 'a', 2);
   await nextTurn();
   assert.equal(asked.held, 1);
+  memory.came(asked.shares[0], 1000);
   asked.responses[0].emit('close');
   await nextTurn();
   assert.equal(asked.held, 2);
