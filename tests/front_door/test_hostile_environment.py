@@ -24,6 +24,7 @@ from shared.environment import HOME, environment
 from shared.mongod import binary, free_port
 from tests.conftest import prepared
 from tests.harness.exchange import wait_until
+from tests.results.sample import PATH
 
 pytestmark = pytest.mark.xdist_group("hostile")
 STACK = "gunicorn-gevent"
@@ -110,7 +111,7 @@ class Checkout:
         (self.real / ".venv" / ".ready").touch()
         sample = self.real / "results" / "sample"
         sample.mkdir(parents=True)
-        shutil.copy2(ROOT / "tests" / "data" / "results-sample.json", sample / "results.json")
+        shutil.copy2(PATH, sample / "results.json")
         return self
 
     def make(self, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
