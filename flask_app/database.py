@@ -4,7 +4,7 @@ import atexit
 import re
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from threading import Lock, Thread
 from typing import Any
 
@@ -55,6 +55,8 @@ class Articles:
         self._problem = "it may be slow"
         self._memory = Memory(min(640 * 2**20, usable_memory() // 2 // (config.workers or usable_cpus())))
         self._sizes: dict[str, int] = {}  # in bytes, of the last document of each collection
+        self._collection: Any = None
+        self._readable: Any = None
 
     def first(self, collection: str, when_done: WhenDone) -> Document | None:
         """Return a document of ``collection``, None when it is empty: one ``find`` on the wire.
@@ -67,31 +69,36 @@ class Articles:
 
     def _find(self, collection: str, when_done: WhenDone, timeout_s: float) -> bytes | None:
         deadline = time.monotonic() + timeout_s
-        client = self._open()
-        stored = client[self._config.database].get_collection(collection, codec_options=_RAW)
-
-        def find() -> bytes | None:
-            # One clock for all that the driver does. It takes the place of the selection timeout too, so a find that
-            # meets no server gets that one.
-            most_s = timeout_s if _is_known(client) else client.options.server_selection_timeout
-            with pymongo.timeout(max(0.001, min(most_s, deadline - time.monotonic()))):  # it takes 0 for no limit
-                found: Any = stored.find_one()
-            return None if found is None else found.raw
-
         # The last document of a collection says how large the next will be.
-        if waits := self._needs(collection) and _is_known(client):
+        if waits := self._needs(collection) and self._is_known(self._open()):
             self._hold(collection, when_done, deadline)
         try:
-            found = find()
+            found = self._ask_once(collection, deadline)
         except (NetworkTimeout, ServerSelectionTimeoutError):
             raise
         except AutoReconnect:
             # A connection that was closed while it lay in the pool says nothing about the database now.
-            found = find()
+            found = self._ask_once(collection, deadline)
         self._sizes[collection] = len(found or b"")
         if self._needs(collection) and not waits:
             self._hold(collection, when_done, deadline)
         return found
+
+    def _ask_once(self, collection: str, deadline: float) -> bytes | None:
+        client, left_s = self._open(), deadline - time.monotonic()
+        if not self._is_known(client):
+            left_s = min(left_s, client.options.server_selection_timeout)
+        # One clock for all that the driver does. It takes the place of the selection timeout too, so a find that meets
+        # no server gets that one. It takes 0 for no limit.
+        with pymongo.timeout(max(0.001, left_s)):
+            found = self._collection(collection).find_one()
+        return None if found is None else found.raw
+
+    def _is_known(self, client: MongoClient[Document]) -> bool:
+        topology = client.topology_description
+        if topology is not self._readable and topology.has_readable_server(client.read_preference):
+            self._readable = topology  # until the driver learns something new
+        return topology is self._readable
 
     def _needs(self, collection: str) -> int:
         size = self._sizes.get(collection, _LARGEST)
@@ -119,13 +126,11 @@ class Articles:
             # The options of the URI first, then those of this service.
             client = MongoClient[Document](self._config.mongodb_uri, **self._config.mongodb_options)
             atexit.register(client.close)
+            # The driver would check its name and options anew for each find.
+            self._collection = cache(client.get_database(self._config.database, codec_options=_RAW).get_collection)
             self._client = client
         except PyMongoError as problem:
             self._problem = str(problem)
-
-
-def _is_known(client: MongoClient[Document]) -> bool:
-    return client.topology_description.has_readable_server(client.read_preference)
 
 
 def decode(stored: bytes) -> Document:
