@@ -1,4 +1,4 @@
-"""Time decoding and encoding a document, in us, against the driver's encoder: ``python -m bench.encode FILE`` (BSON)."""
+"""Time decoding and encoding, in us a document, beside the driver's encoder: ``python -m bench.encode FILE`` (BSON)."""
 
 import json
 import os
