@@ -2,10 +2,11 @@ package articles
 
 import java.util.concurrent.{ Executors, TimeUnit, TimeoutException }
 
+import scala.collection.concurrent.TrieMap
 import scala.concurrent.duration._
 import scala.concurrent.{ Await, ExecutionContext, Future, blocking }
 
-import com.mongodb.client.{ MongoClient, MongoClients }
+import com.mongodb.client.{ MongoClient, MongoClients, MongoCollection }
 import com.mongodb._
 import org.bson.codecs.configuration.CodecRegistries.{ fromCodecs, fromRegistries }
 import org.bson.codecs.{ BsonBinaryCodec, DecoderContext }
@@ -34,6 +35,9 @@ final class BlockingStore(settings: Settings) extends DocumentStore[BsonDocument
   private val threads          = Executors.newFixedThreadPool(places)
   private val threadsContext   = ExecutionContext.fromExecutor(threads)
 
+  // A new one would look for its codecs again.
+  private val collections = TrieMap.empty[String, MongoCollection[BsonDocument]]
+
   @volatile private var client: Future[MongoClient] = connect()
 
   override def findOne(collection: String, waited: FiniteDuration): Future[Option[BsonDocument]] = Future {
@@ -43,9 +47,8 @@ final class BlockingStore(settings: Settings) extends DocumentStore[BsonDocument
     val end = (most - waited).fromNow
     try
       Option(
-        connected(most - waited)
-          .getDatabase(settings.database)
-          .getCollection(collection, classOf[BsonDocument])
+        collections
+          .getOrElseUpdate(collection, open(collection, most - waited))
           .withTimeout(end.timeLeft.toMillis.max(1), TimeUnit.MILLISECONDS)
           .find()
           .limit(-1)
@@ -83,9 +86,9 @@ final class BlockingStore(settings: Settings) extends DocumentStore[BsonDocument
       .build()
   )
 
-  private def connected(within: FiniteDuration): MongoClient = {
+  private def open(collection: String, within: FiniteDuration): MongoCollection[BsonDocument] = {
     if (client.value.exists(_.isFailure)) synchronized(if (client.value.exists(_.isFailure)) client = connect())
-    try Await.result(client, within)
+    try Await.result(client, within).getDatabase(settings.database).getCollection(collection, classOf[BsonDocument])
     catch {
       case _: TimeoutException => throw new DatabaseUnavailable("the name server did not answer in time")
     }
