@@ -14,6 +14,7 @@ if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_BLOCK, _UNTOLD)
 
 import os
+import pwd
 import re
 import sys
 from collections.abc import Mapping
@@ -68,11 +69,18 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
             chosen.pop(name, None)
     # sbt has its sockets there: by default in one folder of /tmp, which belongs to the first user of the machine.
     chosen.setdefault("XDG_RUNTIME_DIR", f"/tmp/stack-battle-{os.getuid()}")
-    if chosen.setdefault("HOME", str(HOME)) == str(HOME):
-        # A JVM asks the list of users instead.
-        options = f"{chosen.get('JAVA_TOOL_OPTIONS', '')} '-Duser.home={HOME}'"
+    # A JVM asks the list of users instead.
+    if chosen.setdefault("HOME", str(HOME)) == str(HOME) or not os.access(_home_in_the_list(), os.W_OK | os.X_OK):
+        options = f"{chosen.get('JAVA_TOOL_OPTIONS', '')} '-Duser.home={chosen['HOME']}'"
         chosen["JAVA_TOOL_OPTIONS"] = options.strip()
     return chosen
+
+
+def _home_in_the_list() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:  # a number without a name, as containers have it
+        return ""
 
 
 def choose() -> None:

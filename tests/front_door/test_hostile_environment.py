@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -357,3 +358,10 @@ def test_without_a_home_there_is_one_for_a_jvm_too(home: dict[str, str]) -> None
     # The sockets of sbt, which another user's /tmp/.sbt would be in the way of.
     assert str(os.getuid()) in chosen["XDG_RUNTIME_DIR"]
     assert environment(chosen) == chosen
+
+
+def test_a_jvm_has_the_home_that_others_have(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It would take that of the list of users, where daemons have one that is not there."""
+    user = pwd.getpwuid(os.getuid())
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: pwd.struct_passwd([*user[:5], "/nonexistent", user[6]]))
+    assert environment({"HOME": str(tmp_path)})["JAVA_TOOL_OPTIONS"] == f"'-Duser.home={tmp_path}'"
